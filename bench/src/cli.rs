@@ -1,0 +1,115 @@
+//! The command line.
+
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::measure::Measure;
+
+/// Measures forward proxies side by side.
+#[derive(Parser)]
+#[command(name = "outgate-bench", version)]
+pub(crate) struct Line {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// The target: echo, 1 KiB answers, bulk source and sink on one port.
+    Origin(OriginLine),
+    /// One measurement through one proxy; prints one line of JSON.
+    Load(LoadLine),
+    /// The whole comparison: starts origin and proxies, measures in interleaved rounds, reports.
+    Run(RunLine),
+}
+
+#[derive(Args)]
+pub(crate) struct OriginLine {
+    /// 0 picks a free one, which is printed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Core to run on.
+    #[arg(long)]
+    pub(crate) core: Option<usize>,
+}
+
+#[derive(Args)]
+pub(crate) struct LoadLine {
+    #[arg(value_enum)]
+    pub(crate) measure: Measure,
+    /// The HTTP proxy, http://[user:password@]address:port.
+    #[arg(long, conflicts_with = "relay", required_unless_present = "relay")]
+    pub(crate) proxy: Option<String>,
+    /// Relays that lead to the origin without being asked; several are used in turn.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) relay: Vec<SocketAddrV4>,
+    /// The origin's port; it is reached on 127.0.1.1 and up.
+    #[arg(long)]
+    pub(crate) origin: u16,
+    /// Concurrent set-ups or keep-alive connections.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) concurrency: usize,
+    /// Tunnels for down, up and idle. Default: 8 for bulk, 2000 for idle.
+    #[arg(long)]
+    pub(crate) tunnels: Option<usize>,
+    /// Set-ups per second for latency.
+    #[arg(long, default_value_t = 1500)]
+    pub(crate) rate: u32,
+    /// Measured time, after a warm-up of a fifth of it (at least 0.3 s).
+    #[arg(long, default_value_t = 4.0)]
+    pub(crate) seconds: f64,
+    /// Core to run on.
+    #[arg(long)]
+    pub(crate) core: Option<usize>,
+    /// Processes whose CPU time and memory are read, with their descendants.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) watch: Vec<u32>,
+    /// The core those are pinned to.
+    #[arg(long)]
+    pub(crate) watch_core: Option<usize>,
+}
+
+#[derive(Args)]
+pub(crate) struct RunLine {
+    /// For development: one round of 2 s each, 500 idle tunnels, no page written.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only these peers.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Only these measures.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    pub(crate) measure: Vec<Measure>,
+    /// Rounds. Default 5.
+    #[arg(long)]
+    pub(crate) rounds: Option<usize>,
+    /// Seconds per measurement. Default 4.
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// Tunnels held open for the idle measure. Default 2000.
+    #[arg(long)]
+    pub(crate) idle_tunnels: Option<usize>,
+    /// The Outgate binary.
+    #[arg(long, default_value = "target/release/outgate")]
+    pub(crate) outgate: PathBuf,
+    /// Where else to look for peers' binaries.
+    #[arg(long)]
+    pub(crate) peers_dir: Option<PathBuf>,
+    /// The page to write. Default docs/performance.md, and nothing with --quick, --only or --measure.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Also write every single reading as JSON.
+    #[arg(long)]
+    pub(crate) raw: Option<PathBuf>,
+    /// How often a measurement is repeated when other processes disturbed it; the least disturbed counts. Default 3, 0 with --quick.
+    #[arg(long)]
+    pub(crate) repeat_noisy: Option<usize>,
+    /// The proxies' core.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) proxy_core: usize,
+    /// The generator's and the origin's core.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) load_core: usize,
+}

@@ -1,0 +1,133 @@
+//! The desk's operations on exits.
+
+use std::collections::HashMap;
+
+use outgate_store::live::ExitStatus;
+use outgate_store::{Change, Exit, ExitId, ExitState, Labels, PoolName, Secret};
+
+use crate::desk::{Desk, DeskError, Entry, Turn, page};
+
+/// Names and carriers are read by people in a list.
+const LONGEST_TEXT: usize = 100;
+
+/// An exit to be enrolled. What is unset, the exit may say itself when it dials in.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct NewExit {
+    /// What people call it.
+    pub name: Option<String>,
+    /// Its pool.
+    pub pool: Option<PoolName>,
+    /// Where it is.
+    pub labels: Labels,
+}
+
+impl Desk {
+    /// Enrols an exit. Its token is returned here and never again.
+    pub async fn enroll_exit(&self, who: &str, new: NewExit) -> Result<(Exit, Secret<String>), DeskError> {
+        let turn = self.turn().await;
+        let mut problems = Vec::new();
+        for (field, text) in [("name", &new.name), ("carrier", &new.labels.carrier)] {
+            if text
+                .as_ref()
+                .is_some_and(|text| text.is_empty() || text.chars().count() > LONGEST_TEXT || text.chars().any(char::is_control))
+            {
+                problems.push((field, format!("must be one line of 1 to {LONGEST_TEXT} characters")));
+            }
+        }
+        if new.labels.country.is_none() && (new.labels.state.is_some() || new.labels.city.is_some()) {
+            problems.push(("country", "must be said where a state or city is".to_owned()));
+        }
+        if !problems.is_empty() {
+            return Err(DeskError::Invalid(problems));
+        }
+        let token = Secret::random(&self.random)?;
+        let exit = Exit {
+            id: self.free_exit_id()?,
+            name: new.name,
+            pool: new.pool,
+            labels: new.labels,
+            token: token.hash(),
+            state: ExitState::Active,
+            created: self.now(),
+        };
+        let entry = Entry { who, what: "exit.enroll", subject: exit.id.as_str(), detail: exit.name.clone().unwrap_or_default() };
+        self.commit(turn, entry, Change::PutExit(exit.clone())).await?;
+        Ok((exit, token))
+    }
+
+    /// Ends an exit for good: its links are closed and its token opens nothing any more.
+    pub async fn revoke_exit(&self, who: &str, id: &ExitId) -> Result<Exit, DeskError> {
+        let turn = self.turn().await;
+        let exit = self.exit(id)?;
+        self.put_exit_state(turn, who, "exit.revoke", exit, ExitState::Revoked).await
+    }
+
+    /// Gives an exit no new tunnels; the open ones may finish.
+    pub async fn drain_exit(&self, who: &str, id: &ExitId) -> Result<Exit, DeskError> {
+        let turn = self.turn().await;
+        let exit = self.unrevoked_exit(id)?;
+        self.put_exit_state(turn, who, "exit.drain", exit, ExitState::Draining).await
+    }
+
+    /// Ends a drain: the exit is given tunnels again.
+    pub async fn resume_exit(&self, who: &str, id: &ExitId) -> Result<Exit, DeskError> {
+        let turn = self.turn().await;
+        let exit = self.unrevoked_exit(id)?;
+        self.put_exit_state(turn, who, "exit.resume", exit, ExitState::Active).await
+    }
+
+    /// One exit.
+    pub fn exit(&self, id: &ExitId) -> Result<Exit, DeskError> {
+        let found = self.book().exits.get(id).cloned();
+        found.ok_or_else(|| DeskError::NotFound { what: "exit", id: id.to_string() })
+    }
+
+    /// A page of exits, ascending by id, with what is connected of them.
+    pub fn exits(&self, after: Option<&ExitId>, limit: usize) -> Vec<(Exit, Option<ExitStatus>)> {
+        let mut online: HashMap<ExitId, ExitStatus> =
+            self.live.exits_online().into_iter().map(|status| (status.id.clone(), status)).collect();
+        let book = self.book();
+        page(&book.exits, after, limit).map(|(id, exit)| (exit.clone(), online.remove(id))).collect()
+    }
+
+    /// What is connected of an exit.
+    pub fn exit_online(&self, id: &ExitId) -> Option<ExitStatus> {
+        self.live.exits_online().into_iter().find(|status| status.id == *id)
+    }
+
+    async fn put_exit_state(
+        &self,
+        turn: Turn<'_>,
+        who: &str,
+        what: &'static str,
+        exit: Exit,
+        state: ExitState,
+    ) -> Result<Exit, DeskError> {
+        if exit.state == state {
+            return Ok(exit);
+        }
+        let exit = Exit { state, ..exit };
+        let entry = Entry { who, what, subject: exit.id.as_str(), detail: String::new() };
+        self.commit(turn, entry, Change::PutExit(exit.clone())).await?;
+        Ok(exit)
+    }
+
+    fn unrevoked_exit(&self, id: &ExitId) -> Result<Exit, DeskError> {
+        let exit = self.exit(id)?;
+        if exit.state == ExitState::Revoked {
+            return Err(DeskError::Conflict(format!("exit {id} is revoked, which is for good: enroll another one")));
+        }
+        Ok(exit)
+    }
+
+    fn free_exit_id(&self) -> Result<ExitId, DeskError> {
+        let book = self.book();
+        loop {
+            // 40 random bits: among 100,000 exits one in ten million draws is taken.
+            let id = ExitId::random(&self.random)?;
+            if !book.exits.contains_key(&id) {
+                return Ok(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The console: the admin API over HTTP and the desk behind it.
+//!
+//! - [`desk`]: what an administrator can do, each operation whole: check, store with its audit entry, tell the running gateway
+//! - `keys`, `plans`, `exits`: the desk's operations by subject
+//! - [`api`]: the routes under `/v1`, which read a request, call the desk and show the result
+//! - `fields`, `problem`, `view`: a request's JSON with every mistake named; errors as RFC 9457; results as JSON
+//! - [`server`]: the listener with its deadlines
+//! - [`console_file`]: how a command on the same machine finds the running gateway
+//!
+//! To add a new operation: 1. a method on [`desk::Desk`] that ends in `commit`; 2. a route in [`api`] that reads its fields and
+//! calls it; 3. a row in the table of `tests/console.rs`; 4. the command in the binary.
+
+pub mod api;
+pub mod console_file;
+pub mod desk;
+mod exits;
+mod fields;
+mod keys;
+mod plans;
+mod problem;
+pub mod server;
+mod view;
+
+/// Routes that [`router`] serves beside its own.
+pub use axum::Router as ExtraRoutes;
+
+pub use api::router;
+pub use console_file::ConsoleFile;
+pub use desk::{Desk, DeskError};
+pub use exits::NewExit;
+pub use keys::NewKey;
+pub use plans::{Patch, PlanPatch};
+pub use problem::Problem;
+pub use server::Server;

@@ -1,0 +1,163 @@
+//! Errors of the API as RFC 9457 problems.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::desk::DeskError;
+
+/// An answer that says what went wrong: `application/problem+json` with `type`, `title`, `status`, `detail` and, for wrong
+/// requests, `errors` with each field and its reason.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    kind: Kind,
+    detail: String,
+    fields: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Invalid,
+    Unauthorized,
+    NotFound,
+    MethodNotAllowed,
+    TooSlow,
+    Conflict,
+    TooLarge,
+    UnsupportedMediaType,
+    Internal,
+    StoreRefused,
+    StoreUnclear,
+}
+
+impl Kind {
+    /// The last part of the `type` URI, the title and the status.
+    fn row(self) -> (&'static str, &'static str, StatusCode) {
+        match self {
+            Self::Invalid => ("invalid", "The request is not valid", StatusCode::BAD_REQUEST),
+            Self::Unauthorized => ("unauthorized", "The admin token is missing or wrong", StatusCode::UNAUTHORIZED),
+            Self::NotFound => ("not-found", "There is no such thing", StatusCode::NOT_FOUND),
+            Self::MethodNotAllowed => ("method-not-allowed", "This can't be done here", StatusCode::METHOD_NOT_ALLOWED),
+            Self::TooSlow => ("too-slow", "The request took too long to arrive", StatusCode::REQUEST_TIMEOUT),
+            Self::Conflict => ("conflict", "The present state stands against it", StatusCode::CONFLICT),
+            Self::TooLarge => ("too-large", "The request is too large", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::UnsupportedMediaType => {
+                ("unsupported-media-type", "The request is not JSON", StatusCode::UNSUPPORTED_MEDIA_TYPE)
+            }
+            Self::Internal => ("internal", "Something went wrong inside", StatusCode::INTERNAL_SERVER_ERROR),
+            Self::StoreRefused => ("store-refused", "The ledger can't be written now", StatusCode::SERVICE_UNAVAILABLE),
+            Self::StoreUnclear => ("store-unclear", "Nobody knows whether it was done", StatusCode::SERVICE_UNAVAILABLE),
+        }
+    }
+}
+
+impl Problem {
+    fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), fields: Vec::new() }
+    }
+
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, detail)
+    }
+
+    pub(crate) fn invalid_fields(fields: Vec<(String, String)>) -> Self {
+        let detail = fields.iter().map(|(field, reason)| format!("{field}: {reason}")).collect::<Vec<_>>().join("; ");
+        Self { fields, ..Self::invalid(detail) }
+    }
+
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, detail)
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        Self::new(Kind::TooLarge, format!("a request body may have {limit} bytes"))
+    }
+
+    pub(crate) fn too_slow() -> Self {
+        Self::new(Kind::TooSlow, "the body did not arrive in time")
+    }
+
+    pub(crate) fn not_json() -> Self {
+        Self::new(Kind::UnsupportedMediaType, "send Content-Type: application/json")
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(
+            Kind::Unauthorized,
+            "send Authorization: Bearer TOKEN with the token from console.json in the gateway's data folder",
+        )
+    }
+
+    pub(crate) fn no_such_route(path: &str) -> Self {
+        Self::not_found(format!("there is nothing at {}", path.chars().take(200).collect::<String>()))
+    }
+
+    pub(crate) fn method_not_allowed(method: &str) -> Self {
+        Self::new(
+            Kind::MethodNotAllowed,
+            format!("{} is not among the methods of Allow", method.chars().take(20).collect::<String>()),
+        )
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::new(Kind::Internal, "the gateway's log says more")
+    }
+
+    fn body(&self) -> Value {
+        let (name, title, status) = self.kind.row();
+        let mut body = json!({
+            "type": format!("urn:outgate:problem:{name}"),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": self.detail,
+        });
+        if !self.fields.is_empty() {
+            body["errors"] = self.fields.iter().map(|(field, reason)| json!({ "field": field, "detail": reason })).collect();
+        }
+        body
+    }
+}
+
+impl From<DeskError> for Problem {
+    fn from(error: DeskError) -> Self {
+        let detail = error.to_string();
+        match error {
+            DeskError::Invalid(fields) => {
+                Self::invalid_fields(fields.into_iter().map(|(field, reason)| (field.to_owned(), reason)).collect())
+            }
+            DeskError::NotFound { .. } => Self::not_found(detail),
+            DeskError::Conflict(_) => Self::new(Kind::Conflict, detail),
+            DeskError::Refused(_) => Self::new(Kind::StoreRefused, detail),
+            DeskError::Unclear(_) => Self::new(Kind::StoreUnclear, detail),
+            DeskError::NoRandomness => Self::new(Kind::Internal, detail),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (_, _, status) = self.kind.row();
+        let mut response = (status, self.body().to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self.kind {
+            Kind::Unauthorized => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"outgate admin\""));
+            }
+            // The lock or the full queue behind it is gone within the store's own busy timeout.
+            Kind::StoreRefused => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Kind::Invalid
+            | Kind::NotFound
+            | Kind::MethodNotAllowed
+            | Kind::TooSlow
+            | Kind::Conflict
+            | Kind::TooLarge
+            | Kind::UnsupportedMediaType
+            | Kind::Internal
+            | Kind::StoreUnclear => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,165 @@
+//! A console over a store in memory and a gateway that only remembers what it was told.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use jiff::Timestamp;
+use outgate_console::desk::Clock;
+use outgate_console::{Desk, Server, router};
+use outgate_store::live::{ExitStatus, Live, LiveUsage};
+use outgate_store::memory::Memory;
+use outgate_store::{
+    Counters, Exit, Hour, Key, KeyId, Labels, Period, Plan, PlanName, PoolName, SecretHash, Snapshot, Store, StoreFuture,
+    UsageBatch, UsageDelta,
+};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub(crate) const TOKEN: &str = "the-admin-token";
+
+/// Remembers what the desk told it, as lines.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) lines: Mutex<Vec<String>>,
+    pub(crate) online: Mutex<Vec<ExitStatus>>,
+    pub(crate) metered: Mutex<Vec<UsageDelta>>,
+    store: Mutex<Option<Arc<dyn Store>>>,
+}
+
+impl Told {
+    fn note(&self, line: String) {
+        self.lines.lock().expect("not poisoned").push(line);
+    }
+
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.lines.lock().expect("not poisoned"))
+    }
+
+    /// The exit dials in.
+    pub(crate) fn dial_in(&self, id: &str) {
+        self.online.lock().expect("not poisoned").push(ExitStatus {
+            id: id.parse().expect("an id"),
+            pool: "mobile".parse().expect("a pool"),
+            labels: Labels { country: "de".parse().ok(), ..Labels::default() },
+            tunnels: 3,
+            links: 1,
+            rtt: Some(Duration::from_millis(12)),
+            since: Timestamp::UNIX_EPOCH,
+            agent: "outgate/0.1.0".into(),
+        });
+    }
+
+    /// The key uses something in this hour.
+    pub(crate) fn meter(&self, key: &str, now: Timestamp, up: u64, down: u64) {
+        let hour = Hour::of(now);
+        self.metered.lock().expect("not poisoned").push(UsageDelta {
+            key: key.parse().expect("an id"),
+            pool: PoolName::parse("direct").expect("a pool"),
+            hour,
+            period_start: Period::Month.start(now, hour.start()),
+            counters: Counters { up, down, requests: 1, tunnels: 0 },
+        });
+    }
+}
+
+impl Live for Told {
+    fn plan_changed(&self, plan: Arc<Plan>) {
+        self.note(format!("plan {} bytes {:?}", plan.name, plan.bytes));
+    }
+    fn plan_removed(&self, plan: &PlanName) {
+        self.note(format!("plan {plan} removed"));
+    }
+    fn key_changed(&self, key: Key) {
+        self.note(format!("key {}", key.state.name()));
+    }
+    fn exit_changed(&self, exit: Exit) {
+        self.note(format!("exit {}", exit.state.name()));
+    }
+    fn exits_online(&self) -> Vec<ExitStatus> {
+        self.online.lock().expect("not poisoned").clone()
+    }
+    fn key_usage(&self, _key: &KeyId) -> Option<LiveUsage> {
+        None
+    }
+    fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let rows = std::mem::take(&mut *self.metered.lock().expect("not poisoned"));
+            let store = self.store.lock().expect("not poisoned").clone().expect("set at the start");
+            let sequence = store.last_sequence("gw").await.expect("a number") + 1;
+            store.add_usage(UsageBatch { gateway: "gw".into(), sequence, rows }).await.expect("added");
+        })
+    }
+}
+
+pub(crate) struct Console {
+    pub(crate) address: SocketAddr,
+    pub(crate) told: Arc<Told>,
+    pub(crate) store: Arc<dyn Store>,
+    end: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+}
+
+pub(crate) fn now() -> Timestamp {
+    "2026-11-21T07:30:00Z".parse().expect("a timestamp")
+}
+
+pub(crate) async fn console() -> Console {
+    console_over(Arc::new(Memory::new())).await
+}
+
+pub(crate) async fn console_over(store: Arc<dyn Store>) -> Console {
+    let told = Arc::new(Told::default());
+    *told.store.lock().expect("not poisoned") = Some(Arc::clone(&store));
+    let clock: Clock = Arc::new(now);
+    let desk = Arc::new(Desk::new(Arc::clone(&store), Arc::clone(&told) as Arc<dyn Live>, &Snapshot::default(), clock));
+    let extra = Router::new().route("/v1/self/faults", get(async || "one's own"));
+    let routes = router(desk, SecretHash::of(TOKEN.as_bytes()), extra);
+    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
+    let address = server.address();
+    let (end, ended) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server.serve(routes, async { drop(ended.await) }));
+    Console { address, told, store, end: Some(end), serving }
+}
+
+impl Console {
+    /// Ends it and waits until it has.
+    pub(crate) async fn shut_down(mut self) {
+        drop(self.end.take());
+        self.serving.await.expect("it ends well");
+    }
+}
+
+/// A store whose answers all get lost before anything happened.
+pub(crate) struct Dead;
+
+impl Store for Dead {
+    fn load(&self, _now: Timestamp) -> StoreFuture<'_, Snapshot> {
+        dead()
+    }
+    fn change(&self, _change: outgate_store::Change, _audit: outgate_store::Audit) -> StoreFuture<'_, ()> {
+        dead()
+    }
+    fn audit(&self, _query: outgate_store::AuditQuery) -> StoreFuture<'_, Vec<outgate_store::AuditRow>> {
+        dead()
+    }
+    fn add_usage(&self, _batch: UsageBatch) -> StoreFuture<'_, outgate_store::Delivery> {
+        dead()
+    }
+    fn last_sequence(&self, _gateway: &str) -> StoreFuture<'_, u64> {
+        dead()
+    }
+    fn usage(&self, _query: outgate_store::UsageQuery) -> StoreFuture<'_, Vec<outgate_store::UsageRow>> {
+        dead()
+    }
+    fn used_since(&self, _key: &KeyId, _since: Timestamp) -> StoreFuture<'_, u64> {
+        dead()
+    }
+}
+
+fn dead<T: Send + 'static>() -> StoreFuture<'static, T> {
+    Box::pin(async { Err(outgate_store::StoreError::Refused("the disk is full".into())) })
+}

@@ -1,0 +1,6 @@
+//! The console over a real listener: routes, refusals, life.
+
+mod client;
+mod gateway;
+mod refusals;
+mod whole_stories;

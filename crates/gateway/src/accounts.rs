@@ -1,0 +1,383 @@
+//! The keys and plans in force, in memory: what admission reads and the console changes.
+//!
+//! An [`Account`] is an immutable picture of a key and its plan. A change puts a new picture in its
+//! place; what is in flight (slots, rates, bytes of the period) lives in [`Live`], which the old and
+//! the new picture share, so no change loses a count.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use outgate_faults::{Fault, RateLimit, raise};
+use outgate_store::amount::ByteSize;
+use outgate_store::live::LiveUsage;
+use outgate_store::{Counters, Hour, Key, KeyId, Plan, PlanName, PoolName, Snapshot, UsageDelta};
+
+use crate::limits::{Gcra, Pace};
+
+/// Locks are taken for a map access only; enough shards that event loops hardly ever meet.
+const SHARDS: usize = 64;
+/// A burst of the speed limit: what a tunnel may take at once before it is slowed, in seconds of its speed.
+const SPEED_BURST_DIVISOR: u64 = 8;
+
+/// Every key the gateway knows.
+pub(crate) struct Accounts {
+    hasher: RandomState,
+    shards: Vec<RwLock<HashMap<KeyId, Arc<Account>>>>,
+    plans: RwLock<HashMap<PlanName, Arc<Plan>>>,
+    book: Arc<Book>,
+}
+
+/// A key with its plan, as of now.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) key: Key,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) live: Arc<Live>,
+}
+
+/// What a key is using, shared by every picture of it.
+#[derive(Debug)]
+pub(crate) struct Live {
+    id: KeyId,
+    rate: Gcra,
+    speed: Gcra,
+    /// Requests and tunnels open now.
+    pub(crate) open: AtomicU32,
+    /// Bytes of the current period.
+    used: AtomicU64,
+    /// Bytes allowed in a period; `u64::MAX` for no limit.
+    limit: AtomicU64,
+    /// Bytes per second; zero for no limit.
+    speed_limit: AtomicU64,
+    /// The current period, in Unix seconds.
+    period_start: AtomicI64,
+    period_end: AtomicI64,
+    counters: Mutex<Vec<Arc<PoolCounters>>>,
+}
+
+/// What a key used through one pool since the last delivery to the ledger.
+#[derive(Debug)]
+struct PoolCounters {
+    live: Arc<Live>,
+    pool: PoolName,
+    up: AtomicU64,
+    down: AtomicU64,
+    requests: AtomicU64,
+    tunnels: AtomicU64,
+    listed: AtomicBool,
+}
+
+/// The counters that changed since the last delivery.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    changed: Mutex<Vec<Arc<PoolCounters>>>,
+}
+
+/// Counts one request's or tunnel's bytes against its key.
+#[derive(Clone, Debug)]
+pub(crate) struct Meter {
+    counters: Arc<PoolCounters>,
+    book: Arc<Book>,
+    plan: Arc<Plan>,
+    anchor: Timestamp,
+}
+
+/// A direction of payload, seen from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Client to target.
+    Up,
+    /// Target to client.
+    Down,
+}
+
+impl Accounts {
+    /// The accounts of a snapshot. Keys whose plan is missing are refused by name.
+    pub(crate) fn new(snapshot: Snapshot) -> Result<Self, String> {
+        let accounts = Self {
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            plans: RwLock::new(snapshot.plans.into_iter().map(|p| (p.name.clone(), Arc::new(p))).collect()),
+            book: Arc::default(),
+        };
+        for key in snapshot.keys {
+            let used = snapshot.used.get(&key.id).copied();
+            let id = key.id.clone();
+            let live = accounts.put_key(key).ok_or_else(|| format!("key {id} has a plan that the ledger doesn't hold"))?;
+            if let Some(used) = used
+                && used.start.as_second() == live.period_start.load(Relaxed)
+            {
+                live.used.store(used.bytes, Relaxed);
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// The account of a key id.
+    pub(crate) fn find(&self, id: &str) -> Option<Arc<Account>> {
+        let shard = self.shard(id).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(id).cloned()
+    }
+
+    /// Puts a new or changed key in force. None when its plan is unknown.
+    pub(crate) fn put_key(&self, key: Key) -> Option<Arc<Live>> {
+        let plan = self.plans.read().unwrap_or_else(PoisonError::into_inner).get(&key.plan).cloned()?;
+        let mut shard = self.shard(key.id.as_str()).write().unwrap_or_else(PoisonError::into_inner);
+        let live = match shard.get(&key.id) {
+            Some(account) => account.live.clone(),
+            None => Arc::new(Live::new(key.id.clone())),
+        };
+        live.govern(&plan, key.period_anchor);
+        shard.insert(key.id.clone(), Arc::new(Account { key, plan, live: live.clone() }));
+        Some(live)
+    }
+
+    /// Puts a new or changed plan in force, also for the keys that have it.
+    pub(crate) fn put_plan(&self, plan: Arc<Plan>) {
+        self.plans.write().unwrap_or_else(PoisonError::into_inner).insert(plan.name.clone(), plan.clone());
+        for shard in &self.shards {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            for account in shard.values_mut().filter(|a| a.plan.name == plan.name) {
+                account.live.govern(&plan, account.key.period_anchor);
+                let (key, live) = (account.key.clone(), account.live.clone());
+                *account = Arc::new(Account { key, plan: plan.clone(), live });
+            }
+        }
+    }
+
+    /// Forgets a plan that no key has.
+    pub(crate) fn remove_plan(&self, name: &PlanName) {
+        self.plans.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// The meter of a key's traffic through a pool.
+    pub(crate) fn meter(&self, account: &Account, pool: &PoolName) -> Meter {
+        let mut known = account.live.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = match known.iter().find(|c| c.pool == *pool) {
+            Some(counters) => counters.clone(),
+            None => {
+                let counters = Arc::new(PoolCounters {
+                    live: account.live.clone(),
+                    pool: pool.clone(),
+                    up: AtomicU64::new(0),
+                    down: AtomicU64::new(0),
+                    requests: AtomicU64::new(0),
+                    tunnels: AtomicU64::new(0),
+                    listed: AtomicBool::new(false),
+                });
+                known.push(counters.clone());
+                counters
+            }
+        };
+        Meter { counters, book: self.book.clone(), plan: account.plan.clone(), anchor: account.key.period_anchor }
+    }
+
+    /// The counters that wait for delivery.
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    fn shard(&self, id: &str) -> &RwLock<HashMap<KeyId, Arc<Account>>> {
+        &self.shards[self.hasher.hash_one(id) as usize % SHARDS]
+    }
+}
+
+impl Live {
+    fn new(id: KeyId) -> Self {
+        Self {
+            id,
+            rate: Gcra::default(),
+            speed: Gcra::default(),
+            open: AtomicU32::new(0),
+            used: AtomicU64::new(0),
+            limit: AtomicU64::new(u64::MAX),
+            speed_limit: AtomicU64::new(0),
+            period_start: AtomicI64::new(i64::MIN),
+            period_end: AtomicI64::new(i64::MIN),
+            counters: Mutex::default(),
+        }
+    }
+
+    /// Takes over the limits of a plan.
+    fn govern(&self, plan: &Plan, anchor: Timestamp) {
+        self.limit.store(plan.bytes.unwrap_or(u64::MAX), Relaxed);
+        self.speed_limit.store(plan.speed.unwrap_or(0), Relaxed);
+        self.enter_period(plan, anchor, Timestamp::now());
+    }
+
+    /// Begins the period that `now` lies in, when it is not the current one.
+    fn enter_period(&self, plan: &Plan, anchor: Timestamp, now: Timestamp) {
+        let start = plan.period.start(anchor, now).as_second();
+        self.period_end.store(plan.period.end(anchor, now).as_second(), Relaxed);
+        let before = self.period_start.swap(start, Relaxed);
+        if before < start && before != i64::MIN {
+            self.used.store(0, Relaxed);
+        }
+    }
+
+    /// What the console shows.
+    pub(crate) fn usage(&self) -> LiveUsage {
+        LiveUsage {
+            period_bytes: self.used.load(Relaxed),
+            period_start: Timestamp::from_second(self.period_start.load(Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH),
+            open: u64::from(self.open.load(Relaxed)),
+        }
+    }
+}
+
+impl Account {
+    /// Counts a request against the plan's rate. `nanos` is the gateway's monotonic time.
+    pub(crate) fn take_rate(&self, nanos: u64) -> Result<(), Fault> {
+        let Some(rate) = self.plan.rate else { return Ok(()) };
+        let pace = Pace::new(u64::from(rate), u64::from(self.plan.burst.unwrap_or(rate)));
+        self.live.rate.take(pace, nanos).map_err(|wait| {
+            let remaining = self.live.rate.remaining(pace, nanos);
+            let fault = raise::rate_limited(rate).with_retry_after(wait.max(Duration::from_secs(1)));
+            fault.with_rate_limit(RateLimit { policy: "rate".into(), quota: u64::from(rate), window: 1, remaining, reset: wait.as_secs().max(1) })
+        })
+    }
+}
+
+impl Meter {
+    /// How many bytes may be moved now; the fault when the period's bytes are used up.
+    pub(crate) fn allowance(&self) -> Result<u64, Fault> {
+        let live = &self.counters.live;
+        let limit = live.limit.load(Relaxed);
+        if limit == u64::MAX {
+            return Ok(u64::MAX);
+        }
+        let now = Timestamp::now();
+        if now.as_second() >= live.period_end.load(Relaxed) {
+            live.enter_period(&self.plan, self.anchor, now);
+        }
+        match limit.saturating_sub(live.used.load(Relaxed)) {
+            0 => {
+                let end = Timestamp::from_second(live.period_end.load(Relaxed)).unwrap_or(now);
+                let wait = Duration::from_secs(end.as_second().saturating_sub(now.as_second()).max(1) as u64);
+                Err(raise::bandwidth_exhausted(ByteSize(limit), end.strftime("%Y-%m-%d %H:%M UTC")).with_retry_after(wait))
+            }
+            left => Ok(left),
+        }
+    }
+
+    /// Counts bytes that were moved. Returns how long to pause to keep to the key's speed.
+    pub(crate) fn count(&self, direction: Direction, bytes: u64, nanos: u64) -> Duration {
+        let counters = &self.counters;
+        match direction {
+            Direction::Up => counters.up.fetch_add(bytes, Relaxed),
+            Direction::Down => counters.down.fetch_add(bytes, Relaxed),
+        };
+        counters.live.used.fetch_add(bytes, Relaxed);
+        self.list();
+        match counters.live.speed_limit.load(Relaxed) {
+            0 => Duration::ZERO,
+            speed => counters.live.speed.charge(Pace::new(speed, speed / SPEED_BURST_DIVISOR), bytes, nanos),
+        }
+    }
+
+    /// The most bytes to move at once so that a slow key is slowed evenly.
+    pub(crate) fn stride(&self) -> usize {
+        match self.counters.live.speed_limit.load(Relaxed) {
+            0 => usize::MAX,
+            speed => usize::try_from(speed / SPEED_BURST_DIVISOR).unwrap_or(usize::MAX).max(1024),
+        }
+    }
+
+    /// Counts a forwarded request.
+    pub(crate) fn count_request(&self) {
+        self.counters.requests.fetch_add(1, Relaxed);
+        self.list();
+    }
+
+    /// Counts a tunnel.
+    pub(crate) fn count_tunnel(&self) {
+        self.counters.tunnels.fetch_add(1, Relaxed);
+        self.list();
+    }
+
+    fn list(&self) {
+        if !self.counters.listed.load(Relaxed) && !self.counters.listed.swap(true, Relaxed) {
+            self.book.changed.lock().unwrap_or_else(PoisonError::into_inner).push(self.counters.clone());
+        }
+    }
+}
+
+impl Book {
+    /// Takes what was counted since the last call.
+    pub(crate) fn take(&self, now: Timestamp) -> Vec<UsageDelta> {
+        let changed = std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
+        let hour = Hour::of(now);
+        let delta = |c: Arc<PoolCounters>| {
+            // Unlisted first: what is counted from here on lists the counters again.
+            c.listed.store(false, Relaxed);
+            let take = |counter: &AtomicU64| counter.swap(0, Relaxed);
+            let counters = Counters { up: take(&c.up), down: take(&c.down), requests: take(&c.requests), tunnels: take(&c.tunnels) };
+            let period_start = Timestamp::from_second(c.live.period_start.load(Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH);
+            UsageDelta { key: c.live.id.clone(), pool: c.pool.clone(), hour, period_start, counters }
+        };
+        changed.into_iter().map(delta).filter(|d| !d.counters.is_zero()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outgate_store::{KeyState, Period, Proof, SecretHash};
+
+    fn plan(bytes: Option<u64>) -> Plan {
+        Plan { bytes, period: Period::Month, ..Plan::unlimited(PlanName::parse("p").unwrap()) }
+    }
+
+    fn key() -> Key {
+        let now = Timestamp::now();
+        Key {
+            id: KeyId::parse("abcd").unwrap(),
+            plan: PlanName::parse("p").unwrap(),
+            secret: SecretHash::of(b"s"),
+            old_secret: None,
+            state: KeyState::Active,
+            allow_ips: Vec::new(),
+            proof: Proof::Secret,
+            expires: None,
+            created: now,
+            period_anchor: now,
+        }
+    }
+
+    fn accounts(bytes: Option<u64>) -> Accounts {
+        Accounts::new(Snapshot { plans: vec![plan(bytes)], keys: vec![key()], ..Snapshot::default() }).unwrap()
+    }
+
+    #[test]
+    fn what_is_counted_is_delivered_once() {
+        let accounts = accounts(None);
+        let pool = PoolName::parse("direct").unwrap();
+        let meter = accounts.meter(&accounts.find("abcd").unwrap(), &pool);
+        meter.count(Direction::Up, 3, 0);
+        meter.count(Direction::Down, 5, 0);
+        meter.count_tunnel();
+        let rows = accounts.book().take(Timestamp::now());
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].counters, Counters { up: 3, down: 5, requests: 0, tunnels: 1 });
+        assert!(accounts.book().take(Timestamp::now()).is_empty());
+        accounts.meter(&accounts.find("abcd").unwrap(), &pool).count(Direction::Up, 1, 0);
+        assert_eq!(accounts.book().take(Timestamp::now())[0].counters.up, 1);
+    }
+
+    #[test]
+    fn a_bigger_plan_frees_a_key_at_once_and_keeps_its_count() {
+        let accounts = accounts(Some(10));
+        let pool = PoolName::parse("direct").unwrap();
+        let meter = accounts.meter(&accounts.find("abcd").unwrap(), &pool);
+        assert_eq!(meter.allowance().unwrap(), 10);
+        meter.count(Direction::Down, 12, 0);
+        assert_eq!(meter.allowance().unwrap_err().slug(), outgate_faults::Slug::BandwidthExhausted);
+        accounts.put_plan(Arc::new(plan(Some(20))));
+        assert_eq!(meter.allowance().unwrap(), 8);
+        assert_eq!(accounts.find("abcd").unwrap().live.usage().period_bytes, 12);
+    }
+}

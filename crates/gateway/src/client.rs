@@ -1,0 +1,114 @@
+//! A client's connection: heads read from it, answers written to it, and the ways to end it.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use outgate_faults::{Fault, raise};
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::foreign::Foreign;
+use crate::head::{HeadLimits, end_of_head};
+use crate::pump::Scratch;
+use crate::settings::Timeouts;
+
+/// The most a lingering close reads away before it gives up on a client.
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A client's connection.
+pub(crate) struct Client {
+    pub(crate) io: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// Read and not yet used: the start of the next head, or of a body.
+    pub(crate) buffer: Vec<u8>,
+    /// Whether a request has been answered on it before.
+    pub(crate) reused: bool,
+}
+
+/// Why there is no head.
+pub(crate) enum NoHead {
+    /// The client closed, failed or fell silent between requests: there is nothing to answer.
+    Gone,
+    /// It speaks another protocol.
+    Foreign(Foreign),
+    /// It sent something that is answered with a fault.
+    Fault(Fault),
+}
+
+impl Client {
+    pub(crate) fn new(io: TcpStream, peer: SocketAddr) -> Self {
+        Self { io, peer, buffer: Vec::new(), reused: false }
+    }
+
+    /// Reads up to the end of a head; returns its length in the buffer.
+    pub(crate) async fn read_head(&mut self, scratch: &Scratch, limits: HeadLimits, timeouts: &Timeouts) -> Result<usize, NoHead> {
+        let mut searched = 0;
+        // Until the first byte the client is merely idle; from then on it has a deadline.
+        let mut deadline = Instant::now() + if self.buffer.is_empty() { timeouts.keep_alive } else { timeouts.head };
+        loop {
+            // RFC 9112, section 2.2: an empty line before a request is noise of old clients.
+            while searched == 0 && self.buffer.starts_with(b"\r\n") {
+                self.buffer.drain(..2);
+            }
+            if !self.reused
+                && let Some(foreign) = Foreign::recognise(&self.buffer)
+            {
+                return Err(NoHead::Foreign(foreign));
+            }
+            if let Some(length) = end_of_head(&self.buffer, searched, limits).map_err(NoHead::Fault)? {
+                return Ok(length);
+            }
+            searched = self.buffer.len();
+            let (io, buffer) = (&mut self.io, &mut self.buffer);
+            let read = poll_fn(|cx| scratch.poll_append(cx, io, buffer, limits.head));
+            match timeout_at(deadline, read).await {
+                Ok(Ok(0)) | Ok(Err(_)) if searched == 0 => return Err(NoHead::Gone),
+                Ok(Ok(0)) => return Err(NoHead::Fault(raise::malformed_request("the connection ended inside the head"))),
+                Ok(Err(_)) => return Err(NoHead::Gone),
+                Ok(Ok(_)) if searched == 0 => deadline = Instant::now() + timeouts.head,
+                Ok(Ok(_)) => {}
+                Err(_) if searched == 0 => return Err(NoHead::Gone),
+                Err(_) => return Err(NoHead::Fault(raise::request_timeout(timeouts.head.as_secs()))),
+            }
+        }
+    }
+
+    /// Writes all of it, in one write if the kernel takes it.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.io.write_all(bytes).await
+    }
+
+    /// Closes so that the last answer arrives: says goodbye, then reads on what the client is still
+    /// sending. Closing at once would make the kernel answer that with a reset, and a reset destroys
+    /// what the client has not read yet.
+    pub(crate) async fn linger(mut self, scratch: &Scratch, patience: Duration) {
+        if self.io.shutdown().await.is_err() {
+            return;
+        }
+        let deadline = Instant::now() + patience;
+        let mut away = 0;
+        while away < LINGER_BYTES {
+            self.buffer.clear();
+            let (io, buffer) = (&mut self.io, &mut self.buffer);
+            match timeout_at(deadline, poll_fn(|cx| scratch.poll_append(cx, io, buffer, usize::MAX))).await {
+                Ok(Ok(read)) if read > 0 => away += read,
+                _ => return,
+            }
+        }
+    }
+
+    /// Ends it so that nobody takes what came for complete.
+    pub(crate) fn reset(self) {
+        reset(&self.io);
+    }
+}
+
+/// Makes the close that follows a reset.
+pub(crate) fn reset(io: &TcpStream) {
+    // Fails only for a socket that is gone already.
+    let _gone = SockRef::from(io).set_linger(Some(Duration::ZERO));
+}

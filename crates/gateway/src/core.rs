@@ -1,0 +1,75 @@
+//! What one event loop owns: its way out, its sessions, its scratch buffer, its records.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use outgate_egress::Egress;
+
+use crate::gateway::Gateway;
+use crate::pump::Scratch;
+use crate::record::Recorder;
+use crate::sessions::Sessions;
+
+/// One event loop's own things. Nothing here is shared with another loop, so nothing here locks.
+pub(crate) struct Core {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) egress: Egress,
+    pub(crate) sessions: Rc<Sessions>,
+    pub(crate) scratch: Scratch,
+    pub(crate) recorder: RefCell<Recorder>,
+    random: Cell<u64>,
+    date: RefCell<(u64, Rc<str>)>,
+}
+
+impl Core {
+    pub(crate) fn new(gateway: Arc<Gateway>, egress: Egress, seed: u64) -> Self {
+        let recorder = Recorder::new(gateway.writer.clone());
+        Self {
+            gateway,
+            egress,
+            sessions: Rc::default(),
+            scratch: Scratch::new(),
+            recorder: RefCell::new(recorder),
+            random: Cell::new(seed | 1),
+            date: RefCell::new((0, "".into())),
+        }
+    }
+
+    /// Nanoseconds of the gateway's monotonic time.
+    pub(crate) fn nanos(&self) -> u64 {
+        self.gateway.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// xorshift64*: for choices and ids, never for secrets.
+    pub(crate) fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A new request id: 8 hex digits of Unix seconds, so that ids sort by time, and 16 at random.
+    pub(crate) fn request_id(&self) -> String {
+        let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        format!("{:08x}{:016x}", seconds as u32, self.random())
+    }
+
+    /// Now, as an HTTP date; written once a second.
+    pub(crate) fn date(&self) -> Rc<str> {
+        let second = self.gateway.epoch.elapsed().as_secs() + 1;
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            *date = (second, httpdate::fmt_http_date(SystemTime::now()).into());
+        }
+        date.1.clone()
+    }
+
+    /// The start of the gateway's monotonic time.
+    pub(crate) fn epoch(&self) -> Instant {
+        self.gateway.epoch
+    }
+}

@@ -1,0 +1,118 @@
+//! The built-in target `echo.outgate`: answers with what the gateway saw, needs no network.
+//!
+//! Direct requests are served in process. Through an exit the bytes really travel: the exit dials back
+//! to the door it is linked to, shows the request id as its ticket, and the answer goes through it.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
+use tokio_rustls::TlsAcceptor;
+
+use crate::admit::Permit;
+use crate::fleet::Online;
+use crate::head::Target;
+
+/// The echo target of a gateway.
+pub(crate) struct Echo {
+    tls: Option<TlsAcceptor>,
+    /// Tunnels on their way through an exit, by request id.
+    expected: Arc<Mutex<HashMap<String, EchoFacts>>>,
+}
+
+/// What the gateway saw of a request.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct EchoFacts {
+    key: String,
+    pool: String,
+    exit: Option<String>,
+    country: Option<String>,
+    session: Option<String>,
+    request_id: String,
+    target: String,
+}
+
+/// Takes the expectation back when it drops, met or not.
+pub(crate) struct Expected {
+    request_id: String,
+    expected: Arc<Mutex<HashMap<String, EchoFacts>>>,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.request_id);
+    }
+}
+
+impl EchoFacts {
+    pub(crate) fn of(permit: &Permit, exit: Option<&Online>, request_id: &str, target: &Target) -> Self {
+        Self {
+            key: permit.account.key.id.to_string(),
+            pool: permit.pool.name.to_string(),
+            exit: exit.map(|e| e.id.to_string()),
+            country: exit.and_then(|e| e.labels.country).map(|c| c.to_string()),
+            session: permit.modifiers.session.clone(),
+            request_id: request_id.to_owned(),
+            target: target.to_string(),
+        }
+    }
+}
+
+impl Echo {
+    pub(crate) fn new(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self { tls: tls.map(TlsAcceptor::from), expected: Arc::default() }
+    }
+
+    /// A connection to the echo target in this process.
+    pub(crate) fn serve(&self, facts: EchoFacts, port: u16) -> DuplexStream {
+        let (ours, theirs) = duplex(16 * 1024);
+        self.spawn(theirs, facts, port);
+        ours
+    }
+
+    /// Expects an exit to come back with this request.
+    pub(crate) fn expect(&self, facts: EchoFacts) -> Expected {
+        let request_id = facts.request_id.clone();
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(request_id.clone(), facts);
+        Expected { request_id, expected: self.expected.clone() }
+    }
+
+    /// The facts of a request that an exit came back with; each ticket is good once.
+    pub(crate) fn redeem(&self, request_id: &str) -> Option<EchoFacts> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(request_id)
+    }
+
+    /// Serves a connection: TLS on port 443, plain on 80.
+    pub(crate) fn spawn(&self, io: impl AsyncRead + AsyncWrite + Unpin + 'static, facts: EchoFacts, port: u16) {
+        let tls = self.tls.clone().filter(|_| port == 443);
+        tokio::task::spawn_local(async move {
+            // What goes wrong here the client sees itself: it is both ends' peer.
+            match tls {
+                Some(acceptor) => {
+                    if let Ok(stream) = acceptor.accept(io).await {
+                        answer(stream, facts).await;
+                    }
+                }
+                None => answer(io, facts).await,
+            }
+        });
+    }
+}
+
+async fn answer(io: impl AsyncRead + AsyncWrite + Unpin + 'static, facts: EchoFacts) {
+    let body = serde_json::to_string(&facts).unwrap_or_default() + "\n";
+    let service = service_fn(move |request: Request<Incoming>| {
+        let body = if request.method() == hyper::Method::HEAD { String::new() } else { body.clone() };
+        let response = Response::builder().header("content-type", "application/json").body(Full::new(Bytes::from(body)));
+        async move { Ok::<_, Infallible>(response.unwrap_or_default()) }
+    });
+    // A client that breaks off has its reasons, and they are in the record of its request.
+    let _broken_off = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service).await;
+}

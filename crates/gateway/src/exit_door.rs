@@ -1,0 +1,132 @@
+//! The door for exits: lets enrolled exits link up, and takes back the echo tunnels they carry.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use outgate_link::upgrade::{bearer, link_answer, read_request};
+use outgate_link::{Goodbye, Hello, Limits, Welcome, shell};
+use outgate_store::{Country, Exit, ExitState, Labels, PoolName, parse_label};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::core::Core;
+use crate::fleet::Online;
+
+/// From the connection to a welcome.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The life of one exit's connection.
+pub(crate) async fn admit_exit(core: Rc<Core>, io: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
+    match tls {
+        Some(acceptor) => match timeout(HANDSHAKE, acceptor.accept(io)).await {
+            Ok(Ok(stream)) => converse(core, stream, peer).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "an exit's TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "an exit's TLS handshake took too long"),
+        },
+        None => converse(core, io, peer).await,
+    }
+}
+
+async fn converse(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: SocketAddr) {
+    let Ok(Ok((request, behind))) = timeout(HANDSHAKE, read_request(&mut io)).await else { return };
+    let exit = bearer(request.headers()).and_then(|token| core.gateway.fleet.recognise(token));
+    let refusal = match (&exit, request.uri().path()) {
+        (None, "/v1/link" | "/v1/echo") => ("401 Unauthorized", "the token is unknown: enroll the exit with `outgate exits enroll`"),
+        (Some(exit), "/v1/link" | "/v1/echo") if exit.state == ExitState::Revoked => ("403 Forbidden", "this exit was revoked"),
+        (Some(exit), "/v1/link") => match link_answer(&request) {
+            Ok(answer) => return link(core, io, behind, answer, exit.clone(), peer).await,
+            Err(why) => ("400 Bad Request", why),
+        },
+        (Some(_), "/v1/echo") => {
+            let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
+            let port = header("x-outgate-target-port").and_then(|p| p.parse().ok());
+            match (header("x-outgate-request-id").and_then(|id| core.gateway.echo.redeem(id)), port) {
+                (Some(facts), Some(port)) => {
+                    let switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: outgate-echo\r\nConnection: Upgrade\r\n\r\n";
+                    if behind.is_empty() && io.write_all(switched).await.is_ok() {
+                        core.gateway.echo.spawn(io, facts, port);
+                    }
+                    return;
+                }
+                _ => ("404 Not Found", "nobody waits for this echo"),
+            }
+        }
+        _ => ("404 Not Found", "this is the door for exits: /v1/link"),
+    };
+    tracing::info!(%peer, status = refusal.0, why = refusal.1, "an exit was turned away");
+    let (status, why) = refusal;
+    let answer = format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{why}\n", why.len() + 1);
+    // Whoever it was, there is nothing more to say.
+    let _gone = io.write_all(answer.as_bytes()).await;
+    let _gone = io.shutdown().await;
+}
+
+/// Welcomes an exit and carries its link until it ends.
+async fn link(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 'static, behind: Bytes, answer: Vec<u8>, exit: Exit, peer: SocketAddr) {
+    let settings = &core.gateway.settings;
+    let welcomed = async {
+        io.write_all(&answer).await.map_err(|e| e.to_string())?;
+        let pending = shell::accept(io, behind).await.map_err(|e| e.to_string())?;
+        let hello = pending.hello().clone();
+        let placed = place(&exit, &hello).and_then(|(pool, labels)| match settings.pools.iter().any(|p| p.name == pool) {
+            true => Ok((pool, labels)),
+            false => Err(format!("there is no pool {pool} here")),
+        });
+        let (pool, labels) = match placed {
+            Ok(placed) => placed,
+            Err(why) => {
+                pending.goodbye(Goodbye::new("malformed", why.as_str())).await.map_err(|e| e.to_string())?;
+                return Err(why);
+            }
+        };
+        let ms = |d: Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
+        let welcome = Welcome {
+            exit_id: exit.id.to_string(),
+            gateway: settings.name.clone(),
+            heartbeat_ms: ms(settings.timeouts.heartbeat),
+            dead_ms: ms(settings.timeouts.dead),
+        };
+        let limits = Limits { max_tunnels: settings.limits.tunnels_per_link, ..Limits::default() };
+        let (link, driver) = pending.welcome(&welcome, limits).await.map_err(|e| e.to_string())?;
+        let online = Online { id: exit.id.clone(), pool, labels, link, agent: hello.agent, since: Timestamp::now() };
+        Ok((Arc::new(online), driver))
+    };
+    let (online, driver) = match timeout(HANDSHAKE, welcomed).await {
+        Ok(Ok(welcomed)) => welcomed,
+        Ok(Err(why)) => return tracing::warn!(%peer, exit = %exit.id, why, "an exit could not link up"),
+        Err(_) => return tracing::warn!(%peer, exit = %exit.id, "an exit's hello took too long"),
+    };
+    if exit.state == ExitState::Draining {
+        online.link.drain();
+    }
+    core.gateway.fleet.enter(&online);
+    tracing::info!(%peer, exit = %online.id, pool = %online.pool, "exit connected");
+    let end = driver.run().await;
+    core.gateway.fleet.leave(&online);
+    tracing::info!(%peer, exit = %online.id, %end, "exit gone");
+}
+
+/// Where an exit is: what the operator enrolled it as wins over what it says of itself.
+fn place(exit: &Exit, hello: &Hello) -> Result<(PoolName, Labels), String> {
+    let pool = match (&exit.pool, &hello.pool) {
+        (Some(pool), _) => pool.clone(),
+        (None, Some(told)) => PoolName::parse(told).map_err(|e| e.to_string())?,
+        (None, None) => PoolName::parse("residential").map_err(|e| e.to_string())?,
+    };
+    let label = |told: &Option<String>| told.as_deref().map(parse_label).transpose().map_err(|e| e.to_string());
+    let country = hello.country.as_deref().map(Country::parse).transpose().map_err(|e| e.to_string())?;
+    let labels = Labels {
+        country: exit.labels.country.or(country),
+        state: exit.labels.state.clone().or(label(&hello.state)?),
+        city: exit.labels.city.clone().or(label(&hello.city)?),
+        asn: exit.labels.asn.or(hello.asn),
+        carrier: exit.labels.carrier.clone(),
+    };
+    Ok((pool, labels))
+}

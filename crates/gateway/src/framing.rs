@@ -1,0 +1,223 @@
+//! Where an HTTP/1.1 message body ends (RFC 9112, sections 6 and 7.1), without touching its bytes.
+
+/// The longest chunk-size line, extensions included. RFC 9112, section 7.1.1, asks for a bound.
+const MAX_CHUNK_LINE: usize = 256;
+/// The longest trailer section.
+const MAX_TRAILERS: usize = 8 * 1024;
+
+/// How a body is delimited, with what is left of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// This many bytes are left; zero is the end.
+    Length(u64),
+    /// Chunked, at this point of it.
+    Chunked(Chunked),
+    /// Until the sender closes its side.
+    UntilClose,
+}
+
+/// A scanner over a chunked body. Bytes pass it unchanged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chunked {
+    at: At,
+    /// Bytes seen of the current line or trailer section, against their bounds.
+    line: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Size { value: u64, digits: u8 },
+    Extension { value: u64 },
+    SizeLf { value: u64 },
+    Data { left: u64 },
+    DataCr,
+    DataLf,
+    TrailerStart,
+    Trailer,
+    TrailerLf,
+    EndLf,
+    End,
+}
+
+/// What a scan of some bytes found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scan {
+    /// How many of the bytes belong to this body.
+    pub(crate) body: usize,
+    /// Whether the body ends there.
+    pub(crate) ended: bool,
+}
+
+/// A body that breaks the rules; says how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadFraming(pub(crate) &'static str);
+
+impl Framing {
+    /// The framing of a message without a body.
+    pub(crate) const NONE: Self = Self::Length(0);
+
+    /// A chunked body, from its start.
+    pub(crate) fn chunked() -> Self {
+        Self::Chunked(Chunked { at: At::Size { value: 0, digits: 0 }, line: 0 })
+    }
+
+    /// Whether nothing of the body is left.
+    pub(crate) fn ended(&self) -> bool {
+        match self {
+            Self::Length(left) => *left == 0,
+            Self::Chunked(chunked) => chunked.at == At::End,
+            Self::UntilClose => false,
+        }
+    }
+
+    /// The most bytes that may be read without taking what belongs to the next message, if known.
+    pub(crate) fn room(&self) -> usize {
+        match self {
+            Self::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX),
+            Self::Chunked(_) | Self::UntilClose => usize::MAX,
+        }
+    }
+
+    /// Moves on over `bytes`.
+    pub(crate) fn scan(&mut self, bytes: &[u8]) -> Result<Scan, BadFraming> {
+        match self {
+            Self::Length(left) => {
+                let body = (*left).min(bytes.len() as u64);
+                *left -= body;
+                Ok(Scan { body: body as usize, ended: *left == 0 })
+            }
+            Self::Chunked(chunked) => chunked.scan(bytes, &mut |_| {}),
+            Self::UntilClose => Ok(Scan { body: bytes.len(), ended: false }),
+        }
+    }
+
+    /// Like [`Framing::scan`], and hands the payload without its framing to `payload`: for a
+    /// recipient that knows no chunks (HTTP/1.0).
+    pub(crate) fn unwrap(&mut self, bytes: &[u8], payload: &mut dyn FnMut(&[u8])) -> Result<Scan, BadFraming> {
+        if let Self::Chunked(chunked) = self {
+            return chunked.scan(bytes, payload);
+        }
+        let scan = self.scan(bytes)?;
+        payload(&bytes[..scan.body]);
+        Ok(scan)
+    }
+}
+
+impl Chunked {
+    fn scan(&mut self, bytes: &[u8], payload: &mut dyn FnMut(&[u8])) -> Result<Scan, BadFraming> {
+        let mut i = 0;
+        while i < bytes.len() && self.at != At::End {
+            if let At::Data { left } = self.at {
+                let take = left.min((bytes.len() - i) as u64) as usize;
+                payload(&bytes[i..i + take]);
+                i += take;
+                let left = left - take as u64;
+                self.at = if left == 0 { At::DataCr } else { At::Data { left } };
+                continue;
+            }
+            self.at = self.step(bytes[i])?;
+            i += 1;
+        }
+        Ok(Scan { body: i, ended: self.at == At::End })
+    }
+
+    fn step(&mut self, byte: u8) -> Result<At, BadFraming> {
+        self.line += 1;
+        let next = match (self.at, byte) {
+            (At::Size { value, digits }, b) if b.is_ascii_hexdigit() => {
+                // Sixteen hexadecimal digits fill 64 bits: more would overflow.
+                if digits == 16 {
+                    return Err(BadFraming("chunk size too large"));
+                }
+                let digit = (b as char).to_digit(16).map_or(0, u64::from);
+                At::Size { value: (value << 4) | digit, digits: digits + 1 }
+            }
+            (At::Size { digits: 0, .. }, _) => return Err(BadFraming("chunk without a size")),
+            (At::Size { value, .. }, b'\r') | (At::Extension { value }, b'\r') => At::SizeLf { value },
+            (At::Size { value, .. }, b';' | b' ' | b'\t') => At::Extension { value },
+            (At::Size { .. }, _) => return Err(BadFraming("chunk size is not a number")),
+            (At::Extension { .. }, b) if b < b' ' && b != b'\t' => return Err(BadFraming("control character in a chunk extension")),
+            (At::Extension { value }, _) => At::Extension { value },
+            (At::SizeLf { value: 0 }, b'\n') => self.new_line(At::TrailerStart),
+            (At::SizeLf { value }, b'\n') => self.new_line(At::Data { left: value }),
+            (At::DataCr, b'\r') => At::DataLf,
+            (At::DataLf, b'\n') => self.new_line(At::Size { value: 0, digits: 0 }),
+            (At::DataCr | At::DataLf, _) => return Err(BadFraming("chunk data longer than its size")),
+            (At::TrailerStart, b'\r') => At::EndLf,
+            (At::TrailerStart | At::Trailer, b) if b == b'\n' || b == 0 => return Err(BadFraming("bare line feed in the trailers")),
+            (At::TrailerStart, _) => At::Trailer,
+            (At::Trailer, b'\r') => At::TrailerLf,
+            (At::Trailer, _) => At::Trailer,
+            (At::TrailerLf, b'\n') => At::TrailerStart,
+            (At::EndLf, b'\n') => At::End,
+            (At::SizeLf { .. } | At::TrailerLf | At::EndLf, _) => return Err(BadFraming("carriage return without line feed")),
+            (At::Data { .. } | At::End, _) => return Err(BadFraming("byte after the end")),
+        };
+        let bound = match next {
+            At::TrailerStart | At::Trailer | At::TrailerLf => MAX_TRAILERS,
+            _ => MAX_CHUNK_LINE,
+        };
+        if self.line > bound && !matches!(next, At::Data { .. } | At::EndLf | At::End) {
+            return Err(BadFraming("chunk line or trailers too long"));
+        }
+        Ok(next)
+    }
+
+    fn new_line(&mut self, next: At) -> At {
+        self.line = 0;
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunked_bodies_end_where_they_end_however_they_are_cut() {
+        let cases: [(&str, usize, &str); 6] = [
+            ("0\r\n\r\n", 5, ""),
+            ("5\r\nhello\r\n0\r\n\r\nGET /", 15, "hello"),
+            ("A;x=\"y\"\r\n0123456789\r\n0\r\n\r\n", 26, "0123456789"),
+            ("1 \r\na\r\n0\r\n\r\n", 12, "a"),
+            ("3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\nrest", 36, "abcde"),
+            ("00000\r\n\r\n", 9, ""),
+        ];
+        for (text, length, payload) in cases {
+            for cut in 0..text.len() {
+                let mut framing = Framing::chunked();
+                let mut got = Vec::new();
+                let (a, b) = text.as_bytes().split_at(cut);
+                let first = framing.unwrap(a, &mut |p| got.extend_from_slice(p)).unwrap();
+                let second = if first.ended { Scan { body: 0, ended: true } } else { framing.unwrap(b, &mut |p| got.extend_from_slice(p)).unwrap() };
+                assert!(second.ended, "{text:?} cut at {cut}");
+                assert_eq!(first.body + second.body, length, "{text:?} cut at {cut}");
+                assert_eq!(got, payload.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn ambiguous_chunks_are_refused() {
+        let cases = [
+            "\r\n", "g\r\n", "-1\r\n", "0x5\r\n", "5\nhello", "5\r\nhelloX", "5\r\nhello\n0\r\n\r\n", "11111111111111111\r\n",
+            "5;\x01\r\n", "0\r\n\n", "0\r\nA: b\n\r\n", "0\r\n\rX", "5\rX", ";x\r\n",
+        ];
+        for text in cases {
+            assert!(Framing::chunked().scan(text.as_bytes()).is_err(), "{text:?}");
+        }
+        let long = format!("1;{}\r\n", "x".repeat(300));
+        assert!(Framing::chunked().scan(long.as_bytes()).is_err());
+        let trailers = format!("0\r\n{}", "A: b\r\n".repeat(3000));
+        assert!(Framing::chunked().scan(trailers.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn lengths() {
+        let mut framing = Framing::Length(5);
+        assert_eq!(framing.room(), 5);
+        assert_eq!(framing.scan(b"abc"), Ok(Scan { body: 3, ended: false }));
+        assert_eq!(framing.scan(b"defg"), Ok(Scan { body: 2, ended: true }));
+        assert!(framing.ended() && Framing::NONE.ended() && !Framing::UntilClose.ended());
+    }
+}

@@ -1,0 +1,282 @@
+//! The gateway as a whole: starts the event loops, holds what they share, and shuts down.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use outgate_egress::{Egress, EgressSettings};
+use outgate_faults::{Fault, raise};
+use outgate_store::live::{ExitStatus, Live, LiveUsage};
+use outgate_store::{Exit, Key, KeyId, Plan, PlanName, Snapshot, Store};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::accounts::Accounts;
+use crate::core::Core;
+use crate::echo::Echo;
+use crate::fleet::Fleet;
+use crate::identify::loss_of_standing;
+use crate::listen::{self, Bound, Places};
+use crate::record::Writer;
+use crate::settings::Settings;
+use crate::settle::{self, settle};
+use crate::tally::Tally;
+use crate::throttle::Throttle;
+
+/// Orders that wait in an event loop; whoever gives one waits for room.
+const COMMANDS: usize = 256;
+
+/// What the event loops share. Nothing in it is locked on the way of a byte.
+pub struct Gateway {
+    pub(crate) settings: Settings,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) throttle: Throttle,
+    pub(crate) fleet: Fleet,
+    pub(crate) echo: Echo,
+    pub(crate) places: Arc<Places>,
+    pub(crate) writer: Option<Arc<Writer>>,
+    pub(crate) tally: Tally,
+    pub(crate) epoch: Instant,
+    draining: AtomicBool,
+    loops: Mutex<Vec<mpsc::Sender<Command>>>,
+    asks: mpsc::Sender<settle::Ask>,
+}
+
+/// An order to an event loop.
+pub(crate) enum Command {
+    /// Cut a key's requests.
+    Cut(KeyId, Fault),
+    /// Cut every request; tell how many there were.
+    CutAll(Fault, mpsc::Sender<usize>),
+    /// Tell how many requests are in flight.
+    Count(mpsc::Sender<usize>),
+    /// End.
+    Stop,
+}
+
+/// A running gateway. Dropping it without [`Running::shut_down`] leaves its threads to the process.
+pub struct Running {
+    /// What runs.
+    pub gateway: Arc<Gateway>,
+    /// Where it listens.
+    pub bound: Bound,
+    threads: Vec<JoinHandle<()>>,
+    settler: Option<JoinHandle<()>>,
+    /// Closed when usage is to be delivered for the last time.
+    stop_settling: Option<oneshot::Sender<()>>,
+}
+
+impl Gateway {
+    /// Binds the listeners and starts the event loops.
+    ///
+    /// # Errors
+    /// An address is taken, the records folder can't be written, the system's DNS can't be read: in words for the operator.
+    pub fn start(settings: Settings, snapshot: Snapshot, store: Arc<dyn Store>) -> Result<Running, String> {
+        let (doors, bound) = listen::bind(&settings)?;
+        let writer = settings.records.as_deref().map(Writer::open).transpose()?;
+        let fleet = Fleet::new(snapshot.exits.clone());
+        let accounts = Arc::new(Accounts::new(snapshot)?);
+        let (asks, asked) = mpsc::channel(16);
+        let gateway = Arc::new(Self {
+            throttle: Throttle::new(),
+            fleet,
+            echo: Echo::new(settings.echo.clone()),
+            places: Arc::new(Places::new(settings.limits.connections, settings.limits.connections_per_source)),
+            writer,
+            tally: Tally::new(),
+            epoch: Instant::now(),
+            draining: AtomicBool::new(false),
+            loops: Mutex::default(),
+            asks,
+            accounts: accounts.clone(),
+            settings,
+        });
+        let own = bound.listeners.iter().chain(&bound.exits).copied().collect::<Vec<_>>();
+        let mut threads = Vec::new();
+        for (number, doors) in doors.into_iter().enumerate() {
+            let settings = &gateway.settings;
+            let egress = EgressSettings {
+                dns: settings.dns.clone(),
+                guard: settings.guard.clone(),
+                connect_timeout: settings.timeouts.connect,
+                sources: settings.sources.clone(),
+                own: own.clone(),
+            };
+            // Built here so that a broken DNS configuration is an error at start, not in a thread.
+            let egress = Egress::new(egress)?;
+            let mut seed = [0; 8];
+            SystemRandom::new().fill(&mut seed).map_err(|_| "the system gives no random bytes".to_owned())?;
+            let (sender, commands) = mpsc::channel(COMMANDS);
+            gateway.loops.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+            let gateway = gateway.clone();
+            let work = move || {
+                let ended = listen::event_loop(|| {
+                    let core = Core::new(gateway, egress, u64::from_ne_bytes(seed));
+                    listen::run(std::rc::Rc::new(core), doors, commands)
+                });
+                if let Err(error) = ended {
+                    tracing::error!(%error, "an event loop failed");
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("loop-{number}")).spawn(work);
+            threads.push(thread.map_err(|e| format!("a thread can't be started: {e}"))?);
+        }
+        let (stop_settling, stop) = oneshot::channel();
+        let settler = spawn_settler(accounts, store, gateway.settings.name.clone(), asked, stop)?;
+        Ok(Running { gateway, bound, threads, settler: Some(settler), stop_settling: Some(stop_settling) })
+    }
+
+    /// Outcomes so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Records lost so far because the disk could not keep up.
+    pub fn records_dropped(&self) -> u64 {
+        self.writer.as_ref().map_or(0, |writer| writer.dropped())
+    }
+
+    pub(crate) fn refuse_when_draining(&self) -> Result<(), Fault> {
+        if self.draining.load(Ordering::Relaxed) { Err(raise::draining()) } else { Ok(()) }
+    }
+
+    fn event_loops(&self) -> Vec<mpsc::Sender<Command>> {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Requests in flight on all event loops.
+    pub async fn in_flight(&self) -> usize {
+        self.ask_all(Command::Count).await
+    }
+
+    /// Puts a question to every event loop and sums up the answers.
+    async fn ask_all(&self, question: impl Fn(mpsc::Sender<usize>) -> Command) -> usize {
+        let (tell, mut told) = mpsc::channel(64);
+        for sender in self.event_loops() {
+            let _ended = sender.send(question(tell.clone())).await;
+        }
+        drop(tell);
+        let mut sum = 0;
+        while let Some(count) = told.recv().await {
+            sum += count;
+        }
+        sum
+    }
+}
+
+impl Running {
+    /// Drains and stops: new work is refused, what is open may finish until the deadline, usage and
+    /// records are written. Returns how many requests were cut.
+    pub async fn shut_down(mut self, deadline: Duration) -> usize {
+        let gateway = self.gateway.clone();
+        gateway.draining.store(true, Ordering::Relaxed);
+        let until = Instant::now() + deadline;
+        while Instant::now() < until && gateway.in_flight().await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let cut = gateway.ask_all(|tell| Command::CutAll(raise::draining(), tell)).await;
+        // One turn of every loop, so that those that were cut write their records.
+        while cut > 0 && gateway.in_flight().await > 0 && Instant::now() < until + Duration::from_secs(1) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gateway.fleet.close();
+        for sender in gateway.event_loops() {
+            let _ended = sender.send(Command::Stop).await;
+        }
+        for thread in self.threads.drain(..) {
+            let _panicked = thread.join();
+        }
+        drop(self.stop_settling.take());
+        if let Some(settler) = self.settler.take() {
+            let _panicked = settler.join();
+        }
+        if let Some(writer) = &gateway.writer {
+            writer.close();
+        }
+        cut
+    }
+}
+
+fn spawn_settler(
+    accounts: Arc<Accounts>,
+    store: Arc<dyn Store>,
+    gateway: String,
+    mut asked: mpsc::Receiver<settle::Ask>,
+    stop: oneshot::Receiver<()>,
+) -> Result<JoinHandle<()>, String> {
+    let work = move || {
+        let ended = listen::event_loop(|| async move {
+            let (forward, asks) = mpsc::channel(16);
+            // Ends the settler when the gateway stops, although the console may still hold its end.
+            tokio::task::spawn_local(async move {
+                let mut stop = stop;
+                loop {
+                    tokio::select! {
+                        _ = &mut stop => return,
+                        ask = asked.recv() => match ask {
+                            Some(ask) => { let _settler_gone = forward.send(ask).await; }
+                            None => return,
+                        },
+                    }
+                }
+            });
+            settle(accounts, store, gateway, asks).await;
+            Ok::<(), io::Error>(())
+        });
+        if let Err(error) = ended {
+            tracing::error!(%error, "usage is no longer delivered");
+        }
+    };
+    std::thread::Builder::new().name("settle".into()).spawn(work).map_err(|e| format!("a thread can't be started: {e}"))
+}
+
+impl Live for Gateway {
+    fn plan_changed(&self, plan: Arc<Plan>) {
+        self.accounts.put_plan(plan);
+    }
+
+    fn plan_removed(&self, plan: &PlanName) {
+        self.accounts.remove_plan(plan);
+    }
+
+    fn key_changed(&self, key: Key) {
+        let loss = loss_of_standing(&key.state).map(|fault| (key.id.clone(), fault));
+        let id = key.id.clone();
+        if self.accounts.put_key(key).is_none() {
+            tracing::error!(key = %id, "a key was changed to a plan that is not in force");
+        }
+        if let Some((id, fault)) = loss {
+            for sender in self.event_loops() {
+                // Full means that the loop is stuck behind 256 orders: it will see the key's state at the next request.
+                if sender.try_send(Command::Cut(id.clone(), fault.clone())).is_err() {
+                    tracing::error!(key = %id, "an event loop takes no orders; the key's open tunnels there go on");
+                }
+            }
+        }
+    }
+
+    fn exit_changed(&self, exit: Exit) {
+        self.fleet.put(exit);
+    }
+
+    fn exits_online(&self) -> Vec<ExitStatus> {
+        self.fleet.status()
+    }
+
+    fn key_usage(&self, key: &KeyId) -> Option<LiveUsage> {
+        self.accounts.find(key.as_str()).map(|account| account.live.usage())
+    }
+
+    fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let (ask, delivered) = oneshot::channel();
+            if self.asks.send(ask).await.is_ok() {
+                let _settler_gone = delivered.await;
+            }
+        })
+    }
+}

@@ -1,0 +1,57 @@
+//! The data plane: everything between a client's connection and a target's.
+//!
+//! One event loop per core, each with its own listeners ([`listen`]), its own resolver and scratch buffer
+//! ([`core`]); between accepting and dialling a request never changes its loop. A request goes through
+//! [`session`] from top to bottom: read → identify → admit → choose → dial → accept → relay → settle.
+//!
+//! | verb | modules |
+//! |---|---|
+//! | read | `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
+//! | identify | `identify`, `credentials`, `accounts`, `throttle` |
+//! | admit | `admit`, `policy`, `limits` |
+//! | choose | `choose`, `fleet` |
+//! | dial | `dial`, `upstream`, `echo` |
+//! | accept, relay | `relay`, `forward`, `response`, `pump` |
+//! | settle | `settle` (usage), `record` (the request's line), `tally` |
+//!
+//! Beside it: `exit_door` lets exits in, `sessions` finds what is in flight when a key is suspended,
+//! [`gateway`] starts and stops it all.
+//!
+//! To add a new check to admission: 1. find its stage in `admit` (the order is SPEC's and binds); 2. return the
+//! catalogue's fault; 3. add its provocation to the end-to-end tests.
+
+mod accounts;
+mod admit;
+mod choose;
+mod client;
+mod core;
+mod credentials;
+mod dial;
+mod echo;
+mod exit_door;
+mod fleet;
+mod foreign;
+mod forward;
+mod framing;
+pub mod gateway;
+mod head;
+mod identify;
+mod limits;
+mod listen;
+pub mod policy;
+mod pump;
+mod record;
+mod relay;
+mod response;
+mod session;
+mod sessions;
+pub mod settings;
+mod settle;
+mod tally;
+mod throttle;
+mod upstream;
+
+pub use choose::ECHO_HOST;
+pub use gateway::{Gateway, Running};
+pub use listen::Bound;
+pub use tally::Tally;

@@ -1,0 +1,258 @@
+//! Listens: one event loop per core, each with its own listeners on the same ports (SO_REUSEPORT).
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use outgate_faults::{Body, Connection, Fault, Teller, raise};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::Receiver;
+use tokio::task::spawn_local;
+use tokio_rustls::TlsAcceptor;
+
+use crate::client::Client;
+use crate::core::Core;
+use crate::exit_door::admit_exit;
+use crate::gateway::Command;
+use crate::session::converse;
+use crate::settings::{ListenerSettings, Settings};
+
+/// Connections that wait to be accepted; the kernel caps it at net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+/// How long to wait when the process is out of descriptors or memory: some will be given back.
+const BREATHER: Duration = Duration::from_millis(50);
+
+/// The sockets of one event loop.
+pub(crate) struct Doors {
+    clients: Vec<(std::net::TcpListener, ListenerSettings)>,
+    exits: Option<(std::net::TcpListener, Option<TlsAcceptor>)>,
+}
+
+/// The addresses that were bound, port 0 resolved.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// Where clients come in, in the order of the settings.
+    pub listeners: Vec<SocketAddr>,
+    /// Where exits dial in.
+    pub exits: Option<SocketAddr>,
+}
+
+/// Binds everything for every event loop, before any of them starts.
+pub(crate) fn bind(settings: &Settings) -> Result<(Vec<Doors>, Bound), String> {
+    let mut bound = Bound { listeners: Vec::new(), exits: None };
+    let mut loops: Vec<Doors> = (0..settings.workers).map(|_| Doors { clients: Vec::new(), exits: None }).collect();
+    for listener in &settings.listeners {
+        let (address, sockets) = bind_all(listener.address, settings.workers)?;
+        bound.listeners.push(address);
+        for (doors, socket) in loops.iter_mut().zip(sockets) {
+            doors.clients.push((socket, listener.clone()));
+        }
+    }
+    if let Some(door) = &settings.exits {
+        let (address, sockets) = bind_all(door.address, settings.workers)?;
+        bound.exits = Some(address);
+        for (doors, socket) in loops.iter_mut().zip(sockets) {
+            doors.exits = Some((socket, door.tls.clone().map(TlsAcceptor::from)));
+        }
+    }
+    Ok((loops, bound))
+}
+
+fn bind_all(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<std::net::TcpListener>), String> {
+    let fail = |e: io::Error| format!("can't listen on {address}: {e}");
+    // Without SO_REUSEPORT first: another program's listener on this port must be an error, not a share.
+    drop(bind_one(address, false).map_err(fail)?);
+    let first = bind_one(address, true).map_err(fail)?;
+    let resolved = first.local_addr().map_err(fail)?;
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        sockets.push(bind_one(resolved, true).map_err(fail)?);
+    }
+    Ok((resolved, sockets))
+}
+
+fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Runs one event loop until it is told to stop.
+pub(crate) async fn run(core: Rc<Core>, doors: Doors, mut commands: Receiver<Command>) -> io::Result<()> {
+    let places = core.gateway.places.clone();
+    for (socket, listener) in doors.clients {
+        let socket = TcpListener::from_std(socket)?;
+        spawn_local(accept_clients(core.clone(), socket, Rc::new(listener), places.clone()));
+    }
+    if let Some((socket, tls)) = doors.exits {
+        let socket = TcpListener::from_std(socket)?;
+        spawn_local(accept_exits(core.clone(), socket, tls));
+    }
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(Command::Cut(key, fault)) => {
+                    core.sessions.cut(Some(&key), &fault);
+                }
+                Some(Command::CutAll(fault, told)) => {
+                    let _asker_gone = told.send(core.sessions.cut(None, &fault)).await;
+                }
+                Some(Command::Count(told)) => {
+                    let _asker_gone = told.send(core.sessions.len()).await;
+                }
+                Some(Command::Stop) | None => break,
+            },
+            _ = tick.tick() => core.recorder.borrow_mut().tick(),
+        }
+    }
+    core.recorder.borrow_mut().hand_over();
+    Ok(())
+}
+
+/// Accepts and spawns, nothing else: whatever takes time happens in the connection's own task.
+async fn accept_clients(core: Rc<Core>, socket: TcpListener, listener: Rc<ListenerSettings>, places: Arc<Places>) {
+    loop {
+        let Some((io, peer)) = accept(&socket).await else { continue };
+        match places.take(peer.ip()) {
+            Ok(place) => {
+                let (core, listener) = (core.clone(), listener.clone());
+                spawn_local(async move {
+                    converse(core, Client::new(io, peer), listener).await;
+                    drop(place);
+                });
+            }
+            Err(fault) => turn_away(&core, &listener, &io, &fault),
+        }
+    }
+}
+
+async fn accept_exits(core: Rc<Core>, socket: TcpListener, tls: Option<TlsAcceptor>) {
+    loop {
+        let Some((io, peer)) = accept(&socket).await else { continue };
+        // Exits count as connections like everybody else: a flood of half handshakes finds the same bound.
+        if let Ok(place) = core.gateway.places.take(peer.ip()) {
+            let (core, tls) = (core.clone(), tls.clone());
+            spawn_local(async move {
+                admit_exit(core, io, peer, tls).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// The next connection. A connection that failed before it was accepted is none; a lack of resources passes.
+async fn accept(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    match socket.accept().await {
+        Ok((io, peer)) => {
+            // Small writes (answers, handshakes of the two ends) must not wait for each other.
+            let _gone = io.set_nodelay(true);
+            Some((io, peer))
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => None,
+        Err(error) => {
+            tracing::warn!(%error, "accepting connections pauses");
+            tokio::time::sleep(BREATHER).await;
+            None
+        }
+    }
+}
+
+/// Answers a connection there is no place for, in one write that never waits, and lets it go.
+fn turn_away(core: &Core, listener: &ListenerSettings, io: &TcpStream, fault: &Fault) {
+    let id = core.request_id();
+    let teller = Teller { hop: &core.gateway.settings.name, request_id: &id, realm: "outgate", date: &core.date(), docs_url: None };
+    let answer = fault.answer(&listener.dialect, &teller);
+    let _gone = io.try_write(&answer.to_http1(Body::Send, Connection::Close));
+    core.gateway.tally.count(Some(fault.slug()));
+}
+
+/// The places for connections: so many in all, so many from one address.
+pub(crate) struct Places {
+    most: usize,
+    most_per_source: usize,
+    taken: Mutex<(usize, HashMap<IpAddr, usize>)>,
+}
+
+/// A taken place; free again when it drops.
+pub(crate) struct Place {
+    places: Arc<Places>,
+    source: IpAddr,
+}
+
+impl Places {
+    pub(crate) fn new(most: usize, most_per_source: usize) -> Self {
+        Self { most, most_per_source, taken: Mutex::default() }
+    }
+
+    /// Takes a place, or tells which bound is reached.
+    pub(crate) fn take(self: &Arc<Self>, source: IpAddr) -> Result<Place, Fault> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.0 >= self.most {
+            return Err(raise::overloaded("too many connections"));
+        }
+        let from_source = taken.1.entry(source).or_default();
+        if *from_source >= self.most_per_source {
+            return Err(raise::overloaded("too many connections from this address"));
+        }
+        *from_source += 1;
+        taken.0 += 1;
+        Ok(Place { places: self.clone(), source })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.0 -= 1;
+        if let Some(count) = taken.1.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                taken.1.remove(&self.source);
+            }
+        }
+    }
+}
+
+/// Runs a future on a fresh event loop of this thread.
+pub(crate) fn event_loop<F: Future<Output = io::Result<()>>>(work: impl FnOnce() -> F) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(tokio::runtime::LocalOptions::default())?;
+    let result = runtime.block_on(async { work().await });
+    // Sessions that outlived the deadline end with the loop.
+    runtime.shutdown_background();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_in_all_and_by_source() {
+        let places = Arc::new(Places::new(3, 2));
+        let ip = |n| IpAddr::from([192, 0, 2, n]);
+        let first = places.take(ip(1)).unwrap();
+        let _second = places.take(ip(1)).unwrap();
+        assert!(places.take(ip(1)).is_err());
+        let _third = places.take(ip(2)).unwrap();
+        assert!(places.take(ip(3)).is_err());
+        drop(first);
+        assert!(places.take(ip(3)).is_ok());
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = bind_all(taken.local_addr().unwrap(), 2).unwrap_err();
+        assert!(error.contains("can't listen on 127.0.0.1:"), "{error}");
+    }
+}

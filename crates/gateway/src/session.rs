@@ -1,0 +1,441 @@
+//! The life of a client connection, top to bottom: read → identify → admit → choose → dial → accept → relay → settle.
+//!
+//! [`converse`] is the connection, [`attend`] one request with its record, [`serve`] the request's way
+//! through. Everything else in this crate is called from here.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use outgate_faults::{Body, Connection, Fault, Layer, Teller, success_headers};
+
+use crate::admit::{Permit, Rules, admit};
+use crate::choose::choose;
+use crate::client::{Client, NoHead, reset};
+use crate::core::Core;
+use crate::credentials::Modifiers;
+use crate::dial::{Dialed, dial};
+use crate::foreign::Foreign;
+use crate::forward::{Exchange, Exchanged, Moved};
+use crate::framing::Framing;
+use crate::head::{Asked, Forward, Target, Version, Want};
+use crate::identify::identify;
+use crate::pump::Flow;
+use crate::record::{Record, Stage};
+use crate::relay::{Ended, Relayed, Side, relay};
+use crate::settings::ListenerSettings;
+use crate::upstream::Upstream;
+
+/// What becomes of a client's connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// The next request may come.
+    Next,
+    /// It closes, with time to read the last answer.
+    Close,
+    /// It is over.
+    Gone,
+    /// It ends with a reset: what came is not complete.
+    Reset,
+}
+
+/// A request that was served as far as it could be; a fault that could not be told in-band is in the record only.
+struct Served {
+    after: After,
+    fault: Option<Fault>,
+}
+
+impl Served {
+    fn well(after: After) -> Self {
+        Self { after, fault: None }
+    }
+
+    fn badly(after: After, fault: Fault) -> Self {
+        Self { after, fault: Some(fault) }
+    }
+}
+
+/// One request on its way: its id, its record, and what of the connection its answer depends on.
+struct Visit {
+    id: String,
+    time: Timestamp,
+    started: Instant,
+    record: Record,
+    /// Whether the connection can take another request after a refusal.
+    reusable: bool,
+    is_head: bool,
+}
+
+/// A connection to a target that may serve the client's next request.
+struct Kept {
+    upstream: Upstream,
+    key: String,
+    target: Target,
+    modifiers: Modifiers,
+    record: Record,
+}
+
+/// The life of one client connection.
+pub(crate) async fn converse(core: Rc<Core>, mut client: Client, listener: Rc<ListenerSettings>) {
+    let mut kept = None;
+    loop {
+        match attend(&core, &listener, &mut client, &mut kept).await {
+            After::Next => client.reused = true,
+            After::Close => return client.linger(&core.scratch, core.gateway.settings.timeouts.linger).await,
+            After::Gone => return,
+            After::Reset => return client.reset(),
+        }
+    }
+}
+
+/// One request: waits for it, serves it, tells what went wrong, and settles its record.
+async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Client, kept: &mut Option<Kept>) -> After {
+    let settings = &core.gateway.settings;
+    let head = client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await;
+    let mut visit = Visit {
+        id: core.request_id(),
+        time: Timestamp::now(),
+        started: Instant::now(),
+        record: Record::default(),
+        reusable: false,
+        is_head: false,
+    };
+    let served = match head {
+        Ok(length) => serve(core, client, kept, length, &mut visit).await,
+        Err(NoHead::Gone) => return After::Gone,
+        Err(NoHead::Foreign(foreign)) => Ok(refuse_foreign(client, foreign).await),
+        Err(NoHead::Fault(fault)) => Err(fault),
+    };
+    let served = match served {
+        Ok(served) => served,
+        Err(fault) => tell(core, listener, client, &mut visit, fault).await,
+    };
+    let total = visit.started.elapsed();
+    core.recorder.borrow_mut().write(&visit.record, &visit.id, client.peer.ip(), visit.time, total, served.fault.as_ref());
+    core.gateway.tally.count(served.fault.as_ref().map(Fault::slug));
+    served.after
+}
+
+/// A request's way through. An `Err` is told to the client in-band.
+async fn serve(core: &Rc<Core>, client: &mut Client, kept: &mut Option<Kept>, length: usize, visit: &mut Visit) -> Result<Served, Fault> {
+    let gateway = &core.gateway;
+    let settings = &gateway.settings;
+
+    let asked = Asked::parse(&client.buffer[..length], &settings.name)?;
+    client.buffer.drain(..length);
+    visit.note(&asked, client);
+    gateway.refuse_when_draining()?;
+
+    visit.record.stage = Stage::Identify;
+    let caller = identify(&gateway.accounts, &gateway.throttle, asked.authorization.as_deref(), client.peer.ip(), core.nanos());
+    let caller = caller.map_err(|(fault, key)| {
+        visit.record.key = key;
+        fault
+    })?;
+    visit.record.key = Some(caller.account.key.id.to_string());
+    let (target, forward) = match asked.want {
+        Want::Tunnel(target) => (target, None),
+        Want::Forward(target, forward) => (target, Some(forward)),
+        Want::Here(body) => return Ok(answer_here(client, body, asked.keep_alive, visit).await),
+    };
+
+    visit.record.stage = Stage::Admit;
+    let rules = Rules { policy: &settings.policy, pools: &settings.pools, default_pool: settings.default_pool.as_str(), guard: &settings.guard };
+    let permit = admit(&rules, &gateway.accounts, &core.sessions, caller, &target, core.nanos())?;
+    visit.record.pool = Some(permit.pool.name.to_string());
+    visit.record.session = permit.modifiers.session.clone();
+
+    visit.record.stage = Stage::Choose;
+    let route = choose(&permit)?;
+
+    visit.record.stage = Stage::Dial;
+    let deadline = Instant::now() + settings.timeouts.setup;
+    if let Some(forward) = forward {
+        permit.meter.count_request();
+        let request = Request { target, forward, version: asked.version, keep_alive: asked.keep_alive };
+        if let Some(reused) = Kept::take(kept, &request, &permit) {
+            visit.reuse(&reused.record);
+            match exchange(core, client, kept, visit, &permit, &request, reused.upstream, true).await? {
+                Some(served) => return Ok(served),
+                None => visit.record.attempts += 1,
+            }
+        }
+        let dialed = dial(core, &permit, &route, &request.target, &visit.id, deadline).await?;
+        let upstream = visit.arrived(dialed);
+        let served = exchange(core, client, kept, visit, &permit, &request, upstream, false).await?;
+        return Ok(served.unwrap_or(Served::well(After::Gone)));
+    }
+    permit.meter.count_tunnel();
+    let dialed = dial(core, &permit, &route, &target, &visit.id, deadline).await?;
+    let mut upstream = visit.arrived(dialed);
+
+    visit.record.stage = Stage::Accept;
+    let accepted = format!("HTTP/1.1 200 Connection established\r\n{}\r\n", visit.own_fields(&settings.name, None));
+    visit.record.status = Some(200);
+    // From the next line on nothing can be told in-band: the tunnel belongs to the two ends.
+    if client.write(accepted.as_bytes()).await.is_err() {
+        visit.record.ended_by = Some("client_lost");
+        return Ok(Served::well(After::Gone));
+    }
+    visit.record.stage = Stage::Relay;
+    Ok(carry(core, client, visit, &permit, &mut upstream, &target).await)
+}
+
+/// Relays an accepted tunnel and sees how it ended.
+async fn carry(core: &Core, client: &mut Client, visit: &mut Visit, permit: &Permit, upstream: &mut Upstream, target: &Target) -> Served {
+    let flow = Flow { meter: &permit.meter, scratch: &core.scratch, epoch: core.epoch() };
+    let early = std::mem::take(&mut client.buffer);
+    let idle = core.gateway.settings.timeouts.idle;
+    let Relayed { up, down, ended } = relay(&mut client.io, upstream, &early, &flow, &permit.enlisted, idle).await;
+    visit.record.bytes_up += up;
+    visit.record.bytes_down += down;
+    visit.record.stage = Stage::Settle;
+    let (ended_by, served) = match ended {
+        Ended::Closed(Side::Client) => ("client", Served::well(After::Gone)),
+        Ended::Closed(Side::Target) => ("target", Served::well(After::Gone)),
+        Ended::Lost(Side::Client, _) => {
+            break_off(upstream);
+            ("client_lost", Served::well(After::Gone))
+        }
+        Ended::Lost(Side::Target, error) => {
+            let fault = upstream.fault(&error, target, visit.record.exit.as_deref());
+            ("target_lost", Served::badly(After::Reset, fault))
+        }
+        Ended::Idle => {
+            break_off(upstream);
+            ("idle", Served::well(After::Reset))
+        }
+        Ended::Cut(fault) => {
+            break_off(upstream);
+            ("cut", Served::badly(After::Reset, fault))
+        }
+    };
+    visit.record.ended_by = Some(ended_by);
+    served
+}
+
+/// Ends the connection to a target so that it doesn't take what came for complete.
+fn break_off(upstream: &Upstream) {
+    match upstream {
+        Upstream::Direct(stream) => reset(stream),
+        // Dropping a tunnel that has not ended both ways resets it; the echo target has nobody to mislead.
+        Upstream::Tunnel(_) | Upstream::Echo(_) => {}
+    }
+}
+
+/// A request to pass on.
+struct Request {
+    target: Target,
+    forward: Box<Forward>,
+    version: Version,
+    keep_alive: bool,
+}
+
+/// Passes a request on over a connection. `None`: a kept connection turned out to be dead, try a new one.
+#[expect(clippy::too_many_arguments, reason = "the one place where a request, its connection and its client meet")]
+async fn exchange(
+    core: &Core,
+    client: &mut Client,
+    kept: &mut Option<Kept>,
+    visit: &mut Visit,
+    permit: &Permit,
+    request: &Request,
+    mut upstream: Upstream,
+    reused: bool,
+) -> Result<Option<Served>, Fault> {
+    let settings = &core.gateway.settings;
+    visit.record.stage = Stage::Relay;
+    let mut moved = Moved::default();
+    let exchanged = {
+        let own_fields = |status| visit.own_fields(&settings.name, Some(status));
+        let exchange = Exchange {
+            target: &request.target,
+            request: &request.forward,
+            version: request.version,
+            keep_alive: request.keep_alive,
+            own_fields: &own_fields,
+            exit: visit.record.exit.as_deref(),
+            flow: Flow { meter: &permit.meter, scratch: &core.scratch, epoch: core.epoch() },
+            enlisted: &permit.enlisted,
+            limits: &settings.limits,
+            timeouts: &settings.timeouts,
+        };
+        exchange.run(client, &mut upstream, reused, &mut moved).await
+    };
+    visit.record.bytes_up += moved.up;
+    visit.record.bytes_down += moved.down;
+    let served = match exchanged {
+        Exchanged::Stale => return Ok(None),
+        Exchanged::Failed(fault) => {
+            // Part of the body may be unread: the connection can't be used again.
+            visit.reusable &= request.forward.body.ended();
+            return Err(fault);
+        }
+        Exchanged::Answered(done) => {
+            visit.record.stage = Stage::Settle;
+            visit.record.status = Some(done.status);
+            visit.record.times.first_byte = Some(done.first_byte);
+            if done.target_stays && done.client_stays {
+                *kept = Some(Kept {
+                    upstream,
+                    key: permit.account.key.id.to_string(),
+                    target: request.target.clone(),
+                    modifiers: permit.modifiers.clone(),
+                    record: visit.record.clone(),
+                });
+            }
+            Served::well(if done.client_stays { After::Next } else { After::Close })
+        }
+        Exchanged::Switched(status, behind) => {
+            visit.record.status = Some(status);
+            switched(core, client, visit, permit, &mut upstream, &request.target, behind).await
+        }
+        Exchanged::BrokenOff(status, fault) => {
+            visit.record.status = Some(status);
+            visit.record.ended_by = Some("cut");
+            break_off(&upstream);
+            Served::badly(After::Reset, fault)
+        }
+        Exchanged::ClientGone(status) => {
+            visit.record.status = status;
+            visit.record.ended_by = Some("client_lost");
+            break_off(&upstream);
+            Served::well(After::Gone)
+        }
+    };
+    Ok(Some(served))
+}
+
+/// A switched connection is a tunnel from here on; what the target sent behind its head goes first.
+async fn switched(
+    core: &Core,
+    client: &mut Client,
+    visit: &mut Visit,
+    permit: &Permit,
+    upstream: &mut Upstream,
+    target: &Target,
+    behind: Vec<u8>,
+) -> Served {
+    permit.meter.count(crate::accounts::Direction::Down, behind.len() as u64, core.nanos());
+    visit.record.bytes_down += behind.len() as u64;
+    if client.write(&behind).await.is_err() {
+        break_off(upstream);
+        visit.record.ended_by = Some("client_lost");
+        return Served::well(After::Gone);
+    }
+    carry(core, client, visit, permit, upstream, target).await
+}
+
+/// Tells a fault to the client. Consumes it: nothing is told twice.
+async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, visit: &mut Visit, fault: Fault) -> Served {
+    let settings = &core.gateway.settings;
+    let teller = Teller { hop: &settings.name, request_id: &visit.id, realm: "outgate", date: &core.date(), docs_url: None };
+    let answer = fault.answer(&listener.dialect, &teller);
+    let wanted = if visit.reusable && fault.row().layer != Layer::Client { Connection::KeepAlive } else { Connection::Close };
+    let body = if visit.is_head { Body::Omit } else { Body::Send };
+    let after = match answer.connection(wanted) {
+        Connection::KeepAlive => After::Next,
+        Connection::Close => After::Close,
+    };
+    visit.record.status = Some(answer.status);
+    visit.record.attempts = visit.record.attempts.max(fault.attempts());
+    if visit.record.exit.is_none() {
+        visit.record.exit = fault.found_at().map(str::to_owned);
+    }
+    match client.write(&answer.to_http1(body, wanted)).await {
+        Ok(()) => Served::badly(after, fault),
+        Err(_) => Served::badly(After::Gone, fault),
+    }
+}
+
+/// Refuses another protocol in its own words.
+async fn refuse_foreign(client: &mut Client, foreign: Foreign) -> Served {
+    // If it is gone, it has seen enough.
+    let _gone = client.write(foreign.refusal()).await;
+    Served::badly(After::Close, foreign.fault())
+}
+
+/// Answers what ends at this hop: OPTIONS, and TRACE with Max-Forwards: 0 (RFC 9110, sections 9.3.7 and 9.3.8).
+async fn answer_here(client: &mut Client, body: Option<Vec<u8>>, keep_alive: bool, visit: &mut Visit) -> Served {
+    let connection = if keep_alive && visit.reusable { "keep-alive" } else { "close" };
+    let mut answer = match &body {
+        Some(body) => format!("HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length: {}\r\n", body.len()),
+        None => "HTTP/1.1 200 OK\r\nAllow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE\r\nContent-Length: 0\r\n".to_owned(),
+    };
+    answer.push_str(&format!("X-Outgate-Request-Id: {}\r\nConnection: {connection}\r\n\r\n", visit.id));
+    let mut bytes = answer.into_bytes();
+    bytes.extend_from_slice(&body.unwrap_or_default());
+    visit.record.stage = Stage::Settle;
+    visit.record.status = Some(200);
+    let stays = client.write(&bytes).await.is_ok() && connection == "keep-alive";
+    Served::well(if stays { After::Next } else { After::Close })
+}
+
+impl Visit {
+    /// Notes what was asked.
+    fn note(&mut self, asked: &Asked, client: &Client) {
+        self.record.method.clone_from(&asked.method);
+        if let Some(target) = asked.target() {
+            self.record.target = target.to_string();
+        }
+        self.is_head = asked.method == "HEAD";
+        // After a refused CONNECT, bytes that follow may be meant for the tunnel: never read them as a request.
+        self.reusable = asked.keep_alive
+            && match &asked.want {
+                Want::Tunnel(_) => client.buffer.is_empty(),
+                Want::Forward(_, forward) => forward.body == Framing::NONE,
+                Want::Here(_) => true,
+            };
+    }
+
+    /// Notes how the target was reached.
+    fn arrived(&mut self, dialed: Dialed) -> Upstream {
+        self.record.address = dialed.address;
+        self.record.attempts += dialed.attempts;
+        self.record.times.dns = dialed.dns;
+        self.record.times.connect = dialed.connect;
+        if let Some(exit) = dialed.exit {
+            self.record.exit = Some(exit.id.to_string());
+            self.record.country = exit.labels.country.map(|c| c.to_string());
+        }
+        dialed.upstream
+    }
+
+    /// Notes that the target was reached before.
+    fn reuse(&mut self, before: &Record) {
+        self.record.address = before.address;
+        self.record.exit.clone_from(&before.exit);
+        self.record.country.clone_from(&before.country);
+    }
+
+    /// The fields this gateway adds to what succeeds.
+    fn own_fields(&self, hop: &str, received: Option<u16>) -> String {
+        let record = &self.record;
+        let mut fields = String::with_capacity(256);
+        if received.is_some() {
+            fields.push_str(&format!("Via: 1.1 {hop}\r\n"));
+        }
+        let status = success_headers(None, record.exit.as_deref(), hop, received);
+        fields.push_str(&format!("Proxy-Status: {status}\r\nX-Outgate-Request-Id: {}\r\n", self.id));
+        fields.push_str(&format!("X-Outgate-Exit: {}\r\n", record.exit.as_deref().unwrap_or("direct")));
+        if let Some(country) = &record.country {
+            fields.push_str(&format!("X-Outgate-Country: {country}\r\n"));
+        }
+        if let Some(session) = &record.session {
+            fields.push_str(&format!("X-Outgate-Session: {session}\r\n"));
+        }
+        fields
+    }
+}
+
+impl Kept {
+    /// Takes the kept connection if it leads where this request goes, for the same key, the same way, and is alive.
+    fn take(kept: &mut Option<Self>, request: &Request, permit: &Permit) -> Option<Self> {
+        let mut candidate = kept.take()?;
+        let same = candidate.target == request.target
+            && candidate.key == permit.account.key.id.as_str()
+            && candidate.modifiers == permit.modifiers
+            && !request.forward.upgrade;
+        (same && candidate.upstream.is_quiet()).then_some(candidate)
+    }
+}

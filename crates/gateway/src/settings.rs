@@ -1,0 +1,145 @@
+//! What a gateway is told at start, checked: real durations, addresses and names, nothing optional that is required.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outgate_egress::{DnsSettings, Guard};
+use outgate_faults::Dialect;
+use outgate_store::{PoolKind, PoolName};
+
+pub use crate::head::HeadLimits;
+pub use crate::policy::Policy;
+
+/// Everything.
+#[derive(Clone)]
+pub struct Settings {
+    /// This gateway's name in Via and Proxy-Status; a request that carries it already is a loop.
+    pub name: String,
+    /// Event loops, one thread each.
+    pub workers: usize,
+    /// Where clients come in.
+    pub listeners: Vec<ListenerSettings>,
+    /// Where exits dial in.
+    pub exits: Option<ExitDoorSettings>,
+    /// Ports and rules.
+    pub policy: Policy,
+    /// The pools there are; `direct` is one of them.
+    pub pools: Vec<PoolSettings>,
+    /// The pool of a request that names none.
+    pub default_pool: PoolName,
+    /// Bounds.
+    pub limits: Limits,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// DNS of the gateway's own exits.
+    pub dns: DnsSettings,
+    /// Addresses the gateway itself may connect to.
+    pub guard: Guard,
+    /// The gateway's own source addresses, used in turn.
+    pub sources: Vec<std::net::IpAddr>,
+    /// The folder of the records; none writes none.
+    pub records: Option<PathBuf>,
+    /// The certificate of `https://echo.outgate/`.
+    pub echo: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// A door for clients.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// The address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// How faults are spelled here.
+    pub dialect: Dialect,
+}
+
+/// The door for exits.
+#[derive(Clone)]
+pub struct ExitDoorSettings {
+    /// The address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// TLS (`wss://`); none is plain (`ws://`).
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// A pool.
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// Its name in modifiers, plans and records.
+    pub name: PoolName,
+    /// Its kind.
+    pub kind: PoolKind,
+    /// Whether it accepts country, state and city.
+    pub targeting: bool,
+}
+
+/// Bounds of the gateway itself; over them a client gets `overloaded` or a fault of the client's layer.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Request heads.
+    pub head: HeadLimits,
+    /// A target's response head, in bytes.
+    pub response_head: usize,
+    /// Client connections open at once.
+    pub connections: usize,
+    /// Client connections open at once from one address.
+    pub connections_per_source: usize,
+    /// Requests and tunnels at once through one exit link.
+    pub tunnels_per_link: usize,
+}
+
+/// How long things may take.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// From a request's first byte to the end of its head.
+    pub head: Duration,
+    /// Between requests of a kept connection, and before the first one.
+    pub keep_alive: Duration,
+    /// From the end of the head to a connected target: DNS, connecting, exits, all attempts.
+    pub setup: Duration,
+    /// Connecting to a target, DNS excluded.
+    pub connect: Duration,
+    /// From the request to the first byte of the target's answer.
+    pub response: Duration,
+    /// No byte either way in a tunnel or an exchange.
+    pub idle: Duration,
+    /// How long a closing connection may take to read its last answer.
+    pub linger: Duration,
+    /// How long open tunnels may go on after a shutdown was asked for.
+    pub drain: Duration,
+    /// Between pings on an exit's link.
+    pub heartbeat: Duration,
+    /// Silence after which an exit is dead.
+    pub dead: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: HeadLimits::default(),
+            response_head: 64 * 1024,
+            connections: 65_536,
+            connections_per_source: 16_384,
+            tunnels_per_link: 4_096,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let s = Duration::from_secs;
+        Self {
+            head: s(15),
+            keep_alive: s(90),
+            setup: s(15),
+            connect: s(10),
+            response: s(60),
+            idle: s(600),
+            linger: s(2),
+            drain: s(30),
+            heartbeat: s(3),
+            dead: s(9),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The protocol between a gateway and the exits that dial in: many tunnels over one WebSocket.
+//!
+//! An exit dials, upgrades and says `Hello`; the gateway answers `Welcome`. From then on the gateway asks for tunnels
+//! (`Connect`), the exit answers (`Connected` or `Refused`), and both send `Data` within the credit the other side
+//! gave (`Window`). Each side ends its direction (`End`) or breaks the tunnel off (`Reset`). The exit pings; silence
+//! means death.
+//!
+//! - [`frame`]: the header, the kinds, violations.
+//! - [`words`]: what control frames say.
+//! - [`mux`]: the state of one end, without socket or clock: credit, fairness, bounds.
+//! - [`handle`]: [`Link`], [`Incoming`], [`Asked`]: what programs hold.
+//! - [`tunnel`]: [`Tunnel`]: one stream, read and written as tokio does.
+//! - [`upgrade`]: the HTTP exchange before the first message.
+//! - [`shell`]: the task that moves messages over a connection.
+//!
+//! Nothing here knows faults: a [`Refusal`] carries a slug and its facts, and the two ends translate.
+//!
+//! To add a new frame: 1. a row in [`frame::Kind`] with its length rule, 2. its payload in [`words`], 3. an arm in
+//! `Mux::on_frame` (`mux/receive.rs`) and a method that sends it, 4. a test with both ends in `mux/tests.rs`; if an
+//! older peer must not see it, let [`Hello`] or [`Welcome`] say who knows it.
+
+pub mod frame;
+pub mod handle;
+pub mod mux;
+pub mod shell;
+pub mod tunnel;
+pub mod upgrade;
+pub mod words;
+mod ws;
+
+pub use handle::{Asked, ConnectError, Incoming, Link};
+pub use mux::{Limits, Stats};
+pub use tunnel::Tunnel;
+pub use words::{Connect, Connected, Goodbye, Hello, LinkEnd, Refusal, ResetReason, Welcome};

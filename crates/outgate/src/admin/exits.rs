@@ -1,0 +1,148 @@
+//! `outgate exits`: list, enroll, drain, resume, revoke.
+
+use clap::{Args, Subcommand};
+use outgate_store::{Country, ExitId, PoolName, parse_label};
+use serde_json::{Map, Value, json};
+
+use super::Common;
+use super::console::Console;
+use super::output::{Output, Paint};
+use super::table::{Column, text, time};
+use super::trouble::Trouble;
+
+/// `exits`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  outgate exits enroll --name \"phone 7\" --pool mobile --country de
+  outgate exits list
+  outgate exits drain ID")]
+pub(crate) struct Exits {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List every exit and what is connected of it
+    List,
+    /// Enroll an exit; the token it dials in with is shown once, now
+    #[command(after_help = "\
+Examples:
+  outgate exits enroll --pool residential --country us --state ca --city losangeles
+  outgate exits enroll --name office
+What isn't said here, the exit may say itself when it dials in.")]
+    Enroll {
+        /// What people call it
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// The pool it belongs to
+        #[arg(long, value_name = "POOL")]
+        pool: Option<PoolName>,
+        /// Its country: a lower-case ISO 3166-1 code
+        #[arg(long, value_name = "CC")]
+        country: Option<Country>,
+        /// Its state: the second part of the ISO 3166-2 code, lower-case
+        #[arg(long, value_name = "STATE", value_parser = parse_label, requires = "country")]
+        state: Option<String>,
+        /// Its city, in lower-case letters and digits
+        #[arg(long, value_name = "CITY", value_parser = parse_label, requires = "country")]
+        city: Option<String>,
+        /// The number of its autonomous system
+        #[arg(long, value_name = "N")]
+        asn: Option<u32>,
+        /// Its carrier or provider
+        #[arg(long, value_name = "NAME")]
+        carrier: Option<String>,
+    },
+    /// End an exit for good: its links are closed and its token opens nothing any more
+    Revoke {
+        /// The exit
+        id: ExitId,
+    },
+    /// Give an exit no new tunnels; the open ones may finish
+    Drain {
+        /// The exit
+        id: ExitId,
+    },
+    /// End a drain
+    Resume {
+        /// The exit
+        id: ExitId,
+    },
+}
+
+const COLUMNS: &[Column] = &[
+    Column::left("ID", |exit| (text(exit, "id"), Paint::None)),
+    Column::left("NAME", |exit| (text(exit, "name"), Paint::None)),
+    Column::left("STATUS", status),
+    Column::left("POOL", |exit| (told(exit, "pool"), Paint::None)),
+    Column::left("COUNTRY", |exit| (told(exit, "country"), Paint::None)),
+    Column::left("STATE", |exit| (told(exit, "state"), Paint::None)),
+    Column::left("CITY", |exit| (told(exit, "city"), Paint::None)),
+    Column::right("ASN", |exit| (told(exit, "asn"), Paint::None)),
+    Column::right("TUNNELS", |exit| (text(&exit["online"], "tunnels"), Paint::None)),
+    Column::right("RTT", |exit| (rtt(exit), Paint::None)),
+    Column::left("SINCE", |exit| (time(&exit["online"], "since"), Paint::None)),
+];
+
+/// What was agreed when it dialled in; offline, what it was enrolled with.
+fn told(exit: &Value, field: &str) -> String {
+    if exit["online"][field].is_null() { text(exit, field) } else { text(&exit["online"], field) }
+}
+
+fn status(exit: &Value) -> (String, Paint) {
+    match (exit["status"].as_str(), exit["online"].is_null()) {
+        (Some("active"), false) => ("online".to_owned(), Paint::Good),
+        (Some("active"), true) => ("offline".to_owned(), Paint::Careful),
+        (Some("draining"), _) => ("draining".to_owned(), Paint::Careful),
+        _ => (text(exit, "status"), Paint::Bad),
+    }
+}
+
+fn rtt(exit: &Value) -> String {
+    exit["online"]["rtt_ms"].as_f64().map_or_else(|| "-".to_owned(), |rtt| format!("{rtt:.1}ms"))
+}
+
+impl Exits {
+    pub(super) async fn run(self, console: &Console, output: &mut Output<'_>) -> Result<(), Trouble> {
+        match self.action {
+            Action::List => {
+                let list = output.list(COLUMNS, "There are no exits yet: outgate exits enroll --pool residential --country us");
+                console.read_all("/v1/exits", list).await
+            }
+            Action::Enroll { name, pool, country, state, city, asn, carrier } => {
+                let mut fields = Map::new();
+                fields.extend(name.map(|name| ("name".into(), json!(name))));
+                fields.extend(pool.map(|pool| ("pool".into(), json!(pool))));
+                fields.extend(country.map(|country| ("country".into(), json!(country))));
+                fields.extend(state.map(|state| ("state".into(), json!(state))));
+                fields.extend(city.map(|city| ("city".into(), json!(city))));
+                fields.extend(asn.map(|asn| ("asn".into(), json!(asn))));
+                fields.extend(carrier.map(|carrier| ("carrier".into(), json!(carrier))));
+                let exit = console.post("/v1/exits", &Value::Object(fields)).await?;
+                output.one(&exit, |exit, colour| {
+                    let (id, token) = (text(exit, "id"), text(exit, "token"));
+                    let shown = colour.paint(Paint::Heading, &token);
+                    format!(
+                        "Exit enrolled. Its token is shown only now; keep it.\n\n  id     {id}\n  token  {shown}\n\nOn the machine that is to be the exit:\n  outgate exit --gateway ws://GATEWAY:PORT --token {token}"
+                    )
+                })
+            }
+            Action::Revoke { id } => {
+                act(console, output, &id, "revoke", "revoked; its links are closed and its token opens nothing any more").await
+            }
+            Action::Drain { id } => {
+                act(console, output, &id, "drain", "draining: no new tunnels, the open ones may finish").await
+            }
+            Action::Resume { id } => act(console, output, &id, "resume", "given tunnels again").await,
+        }
+    }
+}
+
+async fn act(console: &Console, output: &mut Output<'_>, id: &ExitId, action: &str, outcome: &str) -> Result<(), Trouble> {
+    let exit = console.post(&format!("/v1/exits/{id}/{action}"), &json!({})).await?;
+    output.one(&exit, |_, _| format!("Exit {id} is {outcome}."))
+}

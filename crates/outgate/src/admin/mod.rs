@@ -1,0 +1,103 @@
+//! The commands that administer a running gateway: `plans`, `keys`, `exits`, `usage`.
+//!
+//! Each reads its arguments ([`plans`], [`keys`], [`exits`], [`usage`]), asks the gateway's admin API through [`console`] and
+//! prints the answer with [`output`] and [`table`]; [`trouble`] says what to do when that fails. To add a command: 1. a module
+//! with its clap arguments and a `run`; 2. a variant of [`AdminCommand`]; 3. a case in `tests`.
+
+mod console;
+mod exits;
+mod keys;
+mod output;
+mod plans;
+mod table;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod usage;
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use console::Console;
+use output::{Colour, Form, Output};
+use trouble::Trouble;
+
+/// The commands that talk to a running gateway.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Plans: how much the keys on them may use
+    Plans(plans::Plans),
+    /// Keys: who may use the gateway
+    Keys(keys::Keys),
+    /// Exits: the agents that dial in and carry traffic out
+    Exits(exits::Exits),
+    /// Usage: bytes, requests and tunnels by key, day, hour or pool
+    Usage(usage::Usage),
+}
+
+/// Which gateway, and how to print. Accepted by every command, before or after its subcommand.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The gateway's data folder: its console address and admin token are found there
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Which gateway, and how to print",
+        value_name = "DIR",
+        default_value = "./outgate-data"
+    )]
+    data: PathBuf,
+    /// The gateway's console, instead of --data; the admin token comes from OUTGATE_ADMIN_TOKEN
+    #[arg(long, global = true, help_heading = "Which gateway, and how to print", value_name = "URL")]
+    console: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true, help_heading = "Which gateway, and how to print")]
+    json: bool,
+}
+
+/// Runs one command to its exit code: 0 done, 1 it failed, 2 it can't be meant like that.
+pub(crate) async fn run(command: AdminCommand) -> ExitCode {
+    let stdout = std::io::stdout();
+    let colour = Colour::of(stdout.is_terminal());
+    let token = std::env::var("OUTGATE_ADMIN_TOKEN").ok().filter(|token| !token.is_empty());
+    // A listing of a million keys is not a million writes.
+    let mut lines = BufWriter::new(stdout);
+    match execute(command, token, colour, &mut lines).await {
+        Ok(()) => ExitCode::SUCCESS,
+        // `outgate keys list | head`: whoever read has read enough.
+        Err(Trouble::Deaf) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            let colour = Colour::of(std::io::stderr().is_terminal());
+            // With a closed stderr too, the exit code is all that is left to say.
+            let _ = std::io::stderr().write_all(trouble.told(colour).as_bytes());
+            trouble.exit_code()
+        }
+    }
+}
+
+async fn execute(
+    command: AdminCommand,
+    token: Option<String>,
+    colour: Colour,
+    lines: &mut (dyn Write + Send),
+) -> Result<(), Trouble> {
+    let common = match &command {
+        AdminCommand::Plans(plans) => &plans.common,
+        AdminCommand::Keys(keys) => &keys.common,
+        AdminCommand::Exits(exits) => &exits.common,
+        AdminCommand::Usage(usage) => &usage.common,
+    };
+    let form = if common.json { Form::Json } else { Form::Text };
+    let console = Console::find(&common.data, common.console.as_deref(), token)?;
+    let mut output = Output::new(form, colour, lines);
+    match command {
+        AdminCommand::Plans(plans) => plans.run(&console, &mut output).await,
+        AdminCommand::Keys(keys) => keys.run(&console, &mut output).await,
+        AdminCommand::Exits(exits) => exits.run(&console, &mut output).await,
+        AdminCommand::Usage(usage) => usage.run(&console, &mut output).await,
+    }?;
+    output.end()
+}

@@ -1,0 +1,386 @@
+//! The gateway's configuration file: raw text to checked settings, all problems in one run.
+
+mod reader;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use outgate_egress::{DnsSettings, Guard};
+use outgate_faults::{Dialect, DialectSpec, FaultSpec, ReasonStyle, Slug};
+use outgate_gateway::policy::{Effect, Policy, Rule};
+use outgate_gateway::settings::{ExitDoorSettings, HeadLimits, Limits, ListenerSettings, PoolSettings, Settings, Timeouts};
+use outgate_store::amount::{parse_bytes, parse_duration};
+use outgate_store::{PoolKind, PoolName, PortRange};
+
+use reader::Section;
+
+/// A checked configuration.
+pub(crate) struct Config {
+    /// The data folder.
+    pub(crate) data: PathBuf,
+    /// The console's address; port 0 takes a free one.
+    pub(crate) console: SocketAddr,
+    /// The gateway, but for its name when the file has none.
+    pub(crate) settings: Settings,
+    /// Whether the file gave a name.
+    pub(crate) named: bool,
+}
+
+/// The `OUTGATE_*` variables of this process.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    std::env::vars().filter(|(name, _)| name.starts_with("OUTGATE_")).collect()
+}
+
+/// Reads and checks a file; the problems are ready to print.
+pub(crate) fn load(file: &Path) -> Result<Config, Vec<String>> {
+    let text = std::fs::read_to_string(file).map_err(|e| vec![format!("{}: can't be read: {e}", file.display())])?;
+    read(&file.display().to_string(), &text, environment())
+}
+
+/// Checks a file's text.
+pub(crate) fn read(file: &str, text: &str, env: BTreeMap<String, String>) -> Result<Config, Vec<String>> {
+    let (mut root, problems) = reader::open(file, text, env);
+    let config = config(&mut root);
+    root.finish();
+    let report = problems.report();
+    match config {
+        Some(config) if report.is_empty() => Ok(config),
+        _ => Err(report),
+    }
+}
+
+fn config(root: &mut Section) -> Option<Config> {
+    let name = root.scalar("name", |text| match hop_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("a name is 1 to 64 letters, digits, dots and hyphens"),
+    });
+    let data = root.scalar("data", infallible).map_or_else(|| "outgate-data".into(), PathBuf::from);
+    let workers = root.scalar("workers", |text| match text.parse() {
+        Ok(workers @ 1..=256) => Ok(workers),
+        _ => Err("a number from 1 to 256"),
+    });
+    let dialects = dialects(root.section("dialects"));
+    let listeners = listeners(root, &dialects);
+    let mut console = root.section("console");
+    let console_address = console.scalar("address", address);
+    console.finish();
+    let exits = exits(root.section("exits"));
+    let (policy, guard) = policy(root.section("policy"));
+    let (pools, default_pool) = pools(root.section("pools"))?;
+    let limits = limits(root.section("limits"));
+    let timeouts = timeouts(root.section("timeouts"));
+    let dns = dns(root.section("dns"));
+    let mut egress = root.section("egress");
+    let sources = egress.list("sources", parse_with("an IP address of this machine")).unwrap_or_default();
+    egress.finish();
+    let mut records = root.section("records");
+    let keep = records.scalar("enabled", boolean).unwrap_or(true);
+    let folder = records.scalar("folder", infallible).map_or_else(|| data.join("records"), PathBuf::from);
+    records.finish();
+    let named = name.is_some();
+    let settings = Settings {
+        name: name.unwrap_or_default(),
+        workers: workers.unwrap_or_else(default_workers),
+        listeners,
+        exits,
+        policy,
+        pools,
+        default_pool,
+        limits,
+        timeouts,
+        dns,
+        guard,
+        sources,
+        records: keep.then_some(folder),
+        echo: None,
+    };
+    Some(Config { data, console: console_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))), settings, named })
+}
+
+/// One event loop per core this process may use.
+pub(crate) fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The pools a gateway has when the file names none.
+pub(crate) fn default_pools() -> Vec<PoolSettings> {
+    let pool = |name: &str, kind, targeting| Some(PoolSettings { name: PoolName::parse(name).ok()?, kind, targeting });
+    let pools = [
+        pool("direct", PoolKind::Direct, false),
+        pool("residential", PoolKind::Residential, true),
+        pool("mobile", PoolKind::Mobile, true),
+        pool("isp", PoolKind::Isp, false),
+        pool("datacenter", PoolKind::Datacenter, false),
+    ];
+    pools.into_iter().flatten().collect()
+}
+
+fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> {
+    let mut listeners = Vec::new();
+    for mut section in root.sections("listen") {
+        let at = section.scalar("address", address);
+        let dialect = section.scalar("dialect", |name| {
+            let own = dialects.iter().find(|d| d.name() == name).cloned();
+            own.or_else(|| Dialect::builtin(name)).ok_or_else(|| {
+                let known: Vec<&str> = Dialect::BUILTIN.iter().copied().chain(dialects.iter().map(Dialect::name)).collect();
+                format!("unknown dialect; known: {}", known.join(", "))
+            })
+        });
+        match at {
+            Some(address) => listeners.push(ListenerSettings { address, dialect: dialect.unwrap_or_else(Dialect::outgate) }),
+            None => section.problem("address", "a listener needs an address such as \"0.0.0.0:8080\""),
+        }
+        section.finish();
+    }
+    if listeners.is_empty() {
+        root.problem("listen", "there is no listener: add [[listen]] with address = \"0.0.0.0:8080\"");
+    }
+    listeners
+}
+
+fn exits(mut section: Section) -> Option<ExitDoorSettings> {
+    let address = section.scalar("address", address);
+    let certificate = section.scalar("certificate", infallible).map(PathBuf::from);
+    let key = section.scalar("key", infallible).map(PathBuf::from);
+    let tls = match (certificate, key) {
+        (Some(certificate), Some(key)) => match crate::tls::server(&certificate, &key) {
+            Ok(tls) => Some(tls),
+            Err(what) => {
+                section.problem("certificate", what);
+                None
+            }
+        },
+        (None, None) => None,
+        (Some(_), None) => {
+            section.problem("key", "a certificate needs its key: key = \"key.pem\"");
+            None
+        }
+        (None, Some(_)) => {
+            section.problem("certificate", "a key needs its certificate: certificate = \"cert.pem\"");
+            None
+        }
+    };
+    section.finish();
+    address.map(|address| ExitDoorSettings { address, tls })
+}
+
+fn policy(mut section: Section) -> (Policy, Guard) {
+    let mut policy = Policy::default();
+    if let Some(ports) = section.list("ports", str::parse::<PortRange>) {
+        policy.ports = ports;
+    }
+    let opened = section.list("allow_targets", parse_with("a range such as 10.0.0.0/8")).unwrap_or_default();
+    if let Some(effect) = section.scalar("default", effect) {
+        policy.otherwise = effect;
+    }
+    for mut rule in section.sections("rules") {
+        let name = rule.scalar("name", infallible);
+        let effect = rule.scalar("effect", effect);
+        let host = |text: &str| Ok::<_, String>(text.trim_start_matches("*.").trim_matches('.').to_ascii_lowercase());
+        let hosts = rule.list("hosts", host).unwrap_or_default();
+        let nets = rule.list("nets", parse_with("a range such as 203.0.113.0/24")).unwrap_or_default();
+        let ports = rule.list("ports", str::parse::<PortRange>).unwrap_or_default();
+        match (name, effect) {
+            (Some(name), Some(effect)) => policy.rules.push(Rule { name, effect, hosts, nets, ports }),
+            (None, _) => rule.problem("name", "a rule needs a name: clients that it refuses are told it"),
+            (Some(_), None) => rule.problem("effect", "a rule needs effect = \"deny\" or \"allow\""),
+        }
+        rule.finish();
+    }
+    section.finish();
+    (policy, Guard::new(opened))
+}
+
+fn pools(mut section: Section) -> Option<(Vec<PoolSettings>, PoolName)> {
+    let default = section.scalar("default", PoolName::parse);
+    let mut pools = default_pools();
+    for (name, mut pool) in section.named_sections() {
+        let known = pools.iter().find(|p| p.name.as_str() == name).cloned();
+        let kind = pool.scalar("kind", str::parse::<PoolKind>).or(known.as_ref().map(|k| k.kind));
+        let targeting = pool.scalar("targeting", boolean).or(known.map(|k| k.targeting));
+        match (PoolName::parse(&name), kind) {
+            (Ok(name), Some(kind)) => {
+                pools.retain(|p| p.name != name);
+                let by_kind = matches!(kind, PoolKind::Residential | PoolKind::Mobile);
+                pools.push(PoolSettings { name, kind, targeting: targeting.unwrap_or(by_kind) });
+            }
+            (Err(what), _) => pool.problem("", what),
+            (Ok(_), None) => pool.problem("kind", "a pool needs kind = \"residential\", \"mobile\", \"isp\" or \"datacenter\""),
+        }
+        pool.finish();
+    }
+    let default = match default {
+        Some(default) => default,
+        None => PoolName::parse("direct").ok()?,
+    };
+    if !pools.iter().any(|p| p.name == default) {
+        section.problem("default", format_args!("there is no pool {default}"));
+    }
+    section.finish();
+    Some((pools, default))
+}
+
+fn limits(mut section: Section) -> Limits {
+    let mut limits = Limits::default();
+    let size = |text: &str| parse_bytes(text).map_err(|e| e.to_string()).and_then(|n| usize::try_from(n).map_err(|e| e.to_string()));
+    let HeadLimits { line, head } = &mut limits.head;
+    let fields: [(&str, &mut usize); 3] = [("request_line", line), ("request_head", head), ("response_head", &mut limits.response_head)];
+    for (key, field) in fields {
+        if let Some(value) = section.scalar(key, size) {
+            *field = value;
+        }
+    }
+    let count = |text: &str| text.parse().ok().filter(|n| *n > 0).ok_or("a whole number above zero");
+    let fields: [(&str, &mut usize); 3] = [
+        ("connections", &mut limits.connections),
+        ("connections_per_source", &mut limits.connections_per_source),
+        ("tunnels_per_link", &mut limits.tunnels_per_link),
+    ];
+    for (key, field) in fields {
+        if let Some(value) = section.scalar(key, count) {
+            *field = value;
+        }
+    }
+    section.finish();
+    limits
+}
+
+fn timeouts(mut section: Section) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    let fields: [(&str, &mut Duration); 10] = [
+        ("head", &mut timeouts.head),
+        ("keep_alive", &mut timeouts.keep_alive),
+        ("setup", &mut timeouts.setup),
+        ("connect", &mut timeouts.connect),
+        ("response", &mut timeouts.response),
+        ("idle", &mut timeouts.idle),
+        ("linger", &mut timeouts.linger),
+        ("drain", &mut timeouts.drain),
+        ("heartbeat", &mut timeouts.heartbeat),
+        ("dead", &mut timeouts.dead),
+    ];
+    for (key, field) in fields {
+        if let Some(value) = section.scalar(key, duration) {
+            *field = value;
+        }
+    }
+    if timeouts.dead <= timeouts.heartbeat {
+        section.problem("dead", "must be longer than timeouts.heartbeat");
+    }
+    section.finish();
+    timeouts
+}
+
+fn dns(mut section: Section) -> DnsSettings {
+    let mut dns = DnsSettings::default();
+    let server = |text: &str| {
+        let parsed = text.parse::<SocketAddr>().or_else(|_| text.parse().map(|ip| SocketAddr::new(ip, 53)));
+        parsed.map_err(|_| "an address such as \"192.0.2.53\" or \"192.0.2.53:5353\"")
+    };
+    if let Some(servers) = section.list("servers", server) {
+        dns.servers = servers;
+    }
+    if let Some(timeout) = section.scalar("timeout", duration) {
+        dns.timeout = timeout;
+    }
+    if let Some(attempts) = section.scalar("attempts", |text| text.parse().map_err(|_| "a whole number")) {
+        dns.attempts = attempts;
+    }
+    section.finish();
+    dns
+}
+
+/// `OUTGATE_DNS_*` alone, for a gateway without a file.
+pub(crate) fn dns_from_environment() -> Result<DnsSettings, Vec<String>> {
+    let (mut root, problems) = reader::open("environment", "", environment());
+    let dns = dns(root.section("dns"));
+    let report = problems.report();
+    if report.is_empty() { Ok(dns) } else { Err(report) }
+}
+
+/// The operator's own dialects.
+fn dialects(mut section: Section) -> Vec<Dialect> {
+    let mut dialects = Vec::new();
+    for (name, mut own) in section.named_sections() {
+        let base = own.scalar("base", |text| Dialect::builtin(text).ok_or_else(|| format!("one of {}", Dialect::BUILTIN.join(", "))));
+        let reason = own.scalar("reason", |text| match text {
+            "slug" => Ok(ReasonStyle::Slug),
+            "plain" => Ok(ReasonStyle::Plain),
+            _ => Err("\"slug\" or \"plain\""),
+        });
+        let close = own.scalar("close", boolean);
+        let status = |text: &str| text.parse().ok().filter(|s| (400..600).contains(s)).ok_or("a status from 400 to 599");
+        let mut statuses = Vec::new();
+        let mut mapped = own.section("statuses");
+        for from in 400..600u16 {
+            let key = from.to_string();
+            if mapped.has(&key)
+                && let Some(to) = mapped.scalar(&key, status)
+            {
+                statuses.push((from, to));
+            }
+        }
+        mapped.finish();
+        let mut faults = Vec::new();
+        let mut by_slug = own.section("faults");
+        for (slug, mut row) in by_slug.named_sections() {
+            match Slug::parse(&slug) {
+                Some(slug) => faults.push(FaultSpec {
+                    slug,
+                    status: row.scalar("status", status),
+                    body: row.scalar("body", infallible),
+                    reason: row.scalar("reason", infallible),
+                }),
+                None => row.problem("", "there is no such fault; see `outgate explain`"),
+            }
+            row.finish();
+        }
+        by_slug.finish();
+        let spec = DialectSpec { name, base: base.unwrap_or_else(Dialect::outgate), reason, close, statuses, faults };
+        match Dialect::custom(spec) {
+            Ok(dialect) => dialects.push(dialect),
+            Err(problems) => problems.iter().for_each(|what| own.problem("", what)),
+        }
+        own.finish();
+    }
+    section.finish();
+    dialects
+}
+
+fn hop_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+}
+
+fn infallible(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "an address with a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"")
+}
+
+fn boolean(text: &str) -> Result<bool, &'static str> {
+    text.parse().map_err(|_| "true or false")
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|e| e.to_string())
+}
+
+fn effect(text: &str) -> Result<Effect, &'static str> {
+    match text {
+        "allow" => Ok(Effect::Allow),
+        "deny" => Ok(Effect::Deny),
+        _ => Err("\"allow\" or \"deny\""),
+    }
+}
+
+fn parse_with<T: std::str::FromStr>(expected: &'static str) -> impl Fn(&str) -> Result<T, &'static str> {
+    move |text| text.parse().map_err(|_| expected)
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,65 @@
+//! Configuration texts in, settings or the whole list of problems out.
+
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    read("gw.toml", text, BTreeMap::new()).err().unwrap_or_default()
+}
+
+#[test]
+fn the_smallest_file_is_one_listener() {
+    let config = read("gw.toml", "[[listen]]\naddress = \"127.0.0.1:8080\"\n", BTreeMap::new()).unwrap_or_else(|e| panic!("{e:?}"));
+    assert_eq!(config.settings.listeners.len(), 1);
+    assert_eq!(config.settings.default_pool.as_str(), "direct");
+    assert!(config.settings.exits.is_none() && !config.named);
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_line() {
+    let text = "nmae = \"x\"\nworkers = 0\n\n[[listen]]\naddress = \"nowhere\"\ndialekt = \"rfc\"\n\n[policy]\nports = [\"80\", \"http\"]\nallow_targets = [\"10.0.0.0/33\"]\n\n\
+                [[policy.rules]]\nname = \"r\"\neffect = \"forbid\"\n\n[timeouts]\nidle = \"soon\"\n\n[tmeouts]\n";
+    let found = problems(text);
+    let expected = [
+        "gw.toml:1: nmae: unknown key; did you mean \"name\"?",
+        "gw.toml:2: workers: a number from 1 to 256",
+        "gw.toml:5: listen[0].address:",
+        "gw.toml:6: listen[0].dialekt: unknown key; did you mean \"dialect\"?",
+        "gw.toml:9: policy.ports: \"http\" is not a port",
+        "gw.toml:10: policy.allow_targets: a range such as 10.0.0.0/8",
+        "gw.toml:14: policy.rules[0].effect: \"allow\" or \"deny\"",
+        "gw.toml:17: timeouts.idle:",
+        "gw.toml:19: tmeouts: unknown key; did you mean \"timeouts\"?",
+    ];
+    for line in expected {
+        assert!(found.iter().any(|f| f.starts_with(line)), "{line} is not in {found:#?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_says_where() {
+    let found = problems("[[listen]\naddress = 1");
+    assert!(found.iter().any(|f| f.starts_with("gw.toml:1:")), "{found:?}");
+}
+
+#[test]
+fn the_environment_wins() {
+    let env = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let text = "[[listen]]\naddress = \"127.0.0.1:1\"\n[limits]\nconnections = 5\n";
+    let set = env(&[("OUTGATE_LIMITS_CONNECTIONS", "7"), ("OUTGATE_DNS_SERVERS", "192.0.2.1, [2001:db8::1]:5353"), ("OUTGATE_NAME", "gw-7")]);
+    let config = read("gw.toml", text, set).unwrap_or_else(|e| panic!("{e:?}"));
+    assert_eq!(config.settings.limits.connections, 7);
+    assert_eq!(config.settings.dns.servers, ["192.0.2.1:53".parse().unwrap(), "[2001:db8::1]:5353".parse().unwrap()]);
+    assert_eq!(config.settings.name, "gw-7");
+    let bad = read("gw.toml", text, env(&[("OUTGATE_WORKERS", "many")])).err().unwrap_or_default();
+    assert_eq!(bad, ["gw.toml: workers: a number from 1 to 256"]);
+}
+
+#[test]
+fn an_operators_dialect() {
+    let text = "[[listen]]\naddress = \"127.0.0.1:1\"\ndialect = \"mine\"\n[dialects.mine]\nbase = \"rfc\"\nreason = \"plain\"\n\
+                [dialects.mine.statuses]\n502 = 503\n[dialects.mine.faults.port_denied]\nstatus = 451\nbody = \"no {port}\"\n";
+    let config = read("gw.toml", text, BTreeMap::new()).unwrap_or_else(|e| panic!("{e:?}"));
+    let dialect = &config.settings.listeners[0].dialect;
+    assert_eq!((dialect.name(), dialect.status(Slug::PortDenied), dialect.status(Slug::TargetRefused)), ("mine", 451, 503));
+    assert!(!problems(&text.replace("port_denied", "prot_denied")).is_empty());
+}

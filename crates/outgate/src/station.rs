@@ -1,0 +1,142 @@
+//! A gateway with its ledger and its console, wired together; started, served and shut down.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use outgate_console::{ConsoleFile, Desk, Server, router};
+use outgate_gateway::settings::Settings;
+use outgate_gateway::{Bound, Gateway, Running};
+use outgate_store::{Secret, Store};
+use outgate_store_sqlite::Sqlite;
+use ring::rand::SystemRandom;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::{data, eprintln, failed, tls};
+
+/// Everything a running gateway consists of.
+pub(crate) struct Station {
+    running: Running,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) console_url: String,
+    pub(crate) admin_token: Secret<String>,
+    console_file: ConsoleFile,
+    data: PathBuf,
+    stop_console: oneshot::Sender<()>,
+    console: JoinHandle<()>,
+}
+
+/// `outgate gateway`.
+pub(crate) async fn run(config: Config) -> ExitCode {
+    let drain = config.settings.timeouts.drain;
+    let station = match Station::start(config.data, config.console, config.settings, config.named).await {
+        Ok(station) => station,
+        Err(why) => return failed(&why),
+    };
+    let bound = station.bound();
+    let listeners: Vec<String> = bound.listeners.iter().map(ToString::to_string).collect();
+    let exits = bound.exits.map_or("none".into(), |a| a.to_string());
+    tracing::info!(listen = listeners.join(", "), exits, console = station.console_url, "ready");
+    asked_to_stop().await;
+    station.shut_down(drain).await
+}
+
+impl Station {
+    /// Opens the ledger and starts everything.
+    pub(crate) async fn start(data: PathBuf, console: SocketAddr, mut settings: Settings, named: bool) -> Result<Self, String> {
+        raise_descriptor_limit();
+        data::create(&data)?;
+        if !named {
+            settings.name = data::gateway_name(&data)?;
+        }
+        settings.echo = Some(tls::echo(&data)?);
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&data.join("outgate.db")).map_err(|e| e.to_string())?);
+        let snapshot = store.load(Timestamp::now()).await.map_err(|e| format!("the ledger can't be read: {e}"))?;
+        // The console's address is taken before any client is served: a port in use ends the start, not the service.
+        let server = Server::bind(console).await.map_err(|e| format!("the console can't listen on {console}: {e}"))?;
+        let running = Gateway::start(settings, snapshot.clone(), store.clone())?;
+        let desk = Arc::new(Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)));
+        let admin_token = admin_token()?;
+        let console_url = format!("http://{}", server.address());
+        let console_file = ConsoleFile {
+            console_url: console_url.clone(),
+            admin_token: Secret::new(admin_token.expose().clone()),
+            pid: std::process::id(),
+        };
+        console_file.write(&data).map_err(|e| format!("{}: {e}", data.join("console.json").display()))?;
+        let (stop_console, stopped) = oneshot::channel::<()>();
+        let routes = router(desk.clone(), admin_token.hash(), Default::default());
+        let console = tokio::task::spawn_local(server.serve(routes, async {
+            // Dropped or sent: both mean stop.
+            let _told = stopped.await;
+        }));
+        Ok(Self { running, desk, console_url, admin_token, console_file, data, stop_console, console })
+    }
+
+    /// Where it listens.
+    pub(crate) fn bound(&self) -> &Bound {
+        &self.running.bound
+    }
+
+    /// Drains, stops and says what was cut.
+    pub(crate) async fn shut_down(self, drain: Duration) -> ExitCode {
+        let mut stopping = std::pin::pin!(self.running.shut_down(drain));
+        let cut = tokio::select! {
+            cut = &mut stopping => Some(cut),
+            // Asked twice: whoever asks has no patience for the rest.
+            () = asked_to_stop() => None,
+        };
+        match cut {
+            Some(0) => {}
+            Some(cut) => eprintln(&format!("outgate: {cut} requests were still open and were cut")),
+            None => return failed("stopped at once; open requests were cut"),
+        }
+        let _ended = self.stop_console.send(());
+        let _panicked = self.console.await;
+        self.console_file.remove(&self.data);
+        ExitCode::SUCCESS
+    }
+}
+
+/// Ready when SIGTERM or SIGINT comes.
+pub(crate) fn asked_to_stop() -> impl Future<Output = ()> {
+    // Registered now, not when first waited for: a signal in between must not kill the process.
+    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    async move {
+        match signals {
+            [Ok(mut terminate), Ok(mut interrupt)] => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
+            // Without handlers the signals end the process by themselves.
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// The token of the admin API: the operator's, or a new one for this run.
+fn admin_token() -> Result<Secret<String>, String> {
+    match std::env::var("OUTGATE_ADMIN_TOKEN").ok().filter(|token| !token.is_empty()) {
+        Some(token) => Ok(Secret::new(token)),
+        None => Secret::random(&SystemRandom::new()).map_err(|e| e.to_string()),
+    }
+}
+
+/// Every tunnel takes two descriptors: as many as the system lets this process have.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
+}

@@ -1,0 +1,149 @@
+//! How our types become columns and come back. What comes back is parsed again: a damaged row is an error, never a guess.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use outgate_store::{Exit, ExitState, Key, KeyState, Labels, OldSecret, Plan, PlanName, Proof, SecretHash, StoreError};
+use rusqlite::Row;
+
+/// Reading failed: the database said no, or what it said is not ours.
+pub(crate) enum ReadError {
+    Sqlite(rusqlite::Error),
+    Damaged(String),
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Sqlite(error) => Self::Refused(error.to_string()),
+            ReadError::Damaged(what) => Self::Refused(format!("the ledger is damaged: {what}")),
+        }
+    }
+}
+
+pub(crate) const PLAN_COLUMNS: &str = "name, bytes, period, rate, burst, threads, speed, pools, ports, countries";
+
+pub(crate) fn plan(row: &Row<'_>) -> Result<Plan, ReadError> {
+    let name: String = row.get("name")?;
+    let text = |column: &'static str| -> Result<String, ReadError> { Ok(row.get(column)?) };
+    Ok(Plan {
+        bytes: optional(row.get("bytes")?, &name)?,
+        period: parse(&text("period")?, &name)?,
+        rate: optional(row.get("rate")?, &name)?,
+        burst: optional(row.get("burst")?, &name)?,
+        threads: optional(row.get("threads")?, &name)?,
+        speed: optional(row.get("speed")?, &name)?,
+        pools: list(&text("pools")?, &name)?,
+        ports: list(&text("ports")?, &name)?,
+        countries: list(&text("countries")?, &name)?,
+        name: parse(&name, &name)?,
+    })
+}
+
+pub(crate) const KEY_COLUMNS: &str =
+    "id, plan, secret, old_secret, old_until, state, blocked_why, allow_ips, proof, expires, created, period_anchor";
+
+/// `plan` is parsed by the caller, who shares one copy of each name among a million keys.
+pub(crate) fn key(row: &Row<'_>, plan: PlanName) -> Result<Key, ReadError> {
+    let id: String = row.get("id")?;
+    let state: String = row.get("state")?;
+    let proof: String = row.get("proof")?;
+    let allow_ips: String = row.get("allow_ips")?;
+    let old_secret = match (row.get::<_, Option<[u8; 32]>>("old_secret")?, row.get::<_, Option<i64>>("old_until")?) {
+        (Some(hash), Some(until)) => Some(OldSecret { hash: SecretHash::from_bytes(hash), until: time(until, &id)? }),
+        _ => None,
+    };
+    let damaged = |what: &str| ReadError::Damaged(format!("{what} of key {id}"));
+    Ok(Key {
+        plan,
+        secret: SecretHash::from_bytes(row.get("secret")?),
+        old_secret,
+        state: KeyState::from_name(&state, row.get("blocked_why")?).ok_or_else(|| damaged("state"))?,
+        allow_ips: list(&allow_ips, &id)?,
+        proof: proof_from(&proof).ok_or_else(|| damaged("proof"))?,
+        expires: row.get::<_, Option<i64>>("expires")?.map(|at| time(at, &id)).transpose()?,
+        created: time(row.get("created")?, &id)?,
+        period_anchor: time(row.get("period_anchor")?, &id)?,
+        id: parse(&id, &id)?,
+    })
+}
+
+pub(crate) const EXIT_COLUMNS: &str = "id, name, pool, country, state_label, city, asn, carrier, token, state, created";
+
+pub(crate) fn exit(row: &Row<'_>) -> Result<Exit, ReadError> {
+    let id: String = row.get("id")?;
+    let state: String = row.get("state")?;
+    let country: Option<String> = row.get("country")?;
+    let pool: Option<String> = row.get("pool")?;
+    Ok(Exit {
+        name: row.get("name")?,
+        pool: pool.map(|pool| parse(&pool, &id)).transpose()?,
+        labels: Labels {
+            country: country.map(|country| parse(&country, &id)).transpose()?,
+            state: row.get("state_label")?,
+            city: row.get("city")?,
+            asn: optional(row.get("asn")?, &id)?,
+            carrier: row.get("carrier")?,
+        },
+        token: SecretHash::from_bytes(row.get("token")?),
+        state: ExitState::from_name(&state).ok_or_else(|| ReadError::Damaged(format!("state of exit {id}")))?,
+        created: time(row.get("created")?, &id)?,
+        id: parse(&id, &id)?,
+    })
+}
+
+pub(crate) fn proof_name(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Secret => "secret",
+        Proof::Source => "source",
+    }
+}
+
+fn proof_from(name: &str) -> Option<Proof> {
+    [Proof::Secret, Proof::Source].into_iter().find(|proof| proof_name(*proof) == name)
+}
+
+/// A list as one text; no element of ours contains a space.
+pub(crate) fn joined<T: Display>(items: &[T]) -> String {
+    let mut text = String::new();
+    for item in items {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(&item.to_string());
+    }
+    text
+}
+
+fn list<T: FromStr<Err: Display>>(text: &str, of: &str) -> Result<Vec<T>, ReadError> {
+    text.split_ascii_whitespace().map(|item| parse(item, of)).collect()
+}
+
+pub(crate) fn parse<T: FromStr<Err: Display>>(text: &str, of: &str) -> Result<T, ReadError> {
+    text.parse().map_err(|error: T::Err| ReadError::Damaged(format!("{of}: {error}")))
+}
+
+fn optional<T: TryFrom<i64>>(number: Option<i64>, of: &str) -> Result<Option<T>, ReadError> {
+    number.map(|number| T::try_from(number).map_err(|_| ReadError::Damaged(format!("{of}: {number}")))).transpose()
+}
+
+pub(crate) fn time(milliseconds: i64, of: &str) -> Result<Timestamp, ReadError> {
+    Timestamp::from_millisecond(milliseconds).map_err(|_| ReadError::Damaged(format!("{of}: a time")))
+}
+
+/// SQLite's integers end at 2^63 - 1 (9.2 EB); no counter of ours gets there.
+pub(crate) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A sum of counters; never negative.
+pub(crate) fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

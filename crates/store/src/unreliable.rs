@@ -1,0 +1,99 @@
+//! A store that breaks another one on purpose: fails before, fails after the effect, hangs.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::audit::{Audit, AuditQuery, AuditRow};
+use crate::contract::{Change, Snapshot, Store, StoreError, StoreFuture};
+use crate::id::KeyId;
+use crate::usage::{Delivery, UsageBatch, UsageQuery, UsageRow};
+
+/// What goes wrong in one call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mishap {
+    /// Nothing.
+    None,
+    /// It didn't happen, and the caller is told so.
+    Refused,
+    /// It didn't happen, and the caller is told that nobody knows.
+    LostBefore,
+    /// It happened, and the caller is told that nobody knows.
+    LostAfter,
+    /// It didn't happen, and the caller is told nothing.
+    HangsBefore,
+    /// It happened, and the caller is told nothing.
+    HangsAfter,
+}
+
+/// Another store behind a script of mishaps.
+pub struct Unreliable {
+    inner: Arc<dyn Store>,
+    script: Mutex<Box<dyn FnMut() -> Mishap + Send>>,
+}
+
+impl Unreliable {
+    /// `script` is asked once per call.
+    pub fn new(inner: Arc<dyn Store>, script: impl FnMut() -> Mishap + Send + 'static) -> Self {
+        Self { inner, script: Mutex::new(Box::new(script)) }
+    }
+
+    fn spoil<'a, T: Send + 'a>(
+        &'a self,
+        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T> + Send + 'a,
+    ) -> StoreFuture<'a, T> {
+        let mishap = (self.script.lock().unwrap_or_else(PoisonError::into_inner))();
+        Box::pin(async move {
+            match mishap {
+                Mishap::None => call(&*self.inner).await,
+                Mishap::Refused => Err(StoreError::Refused("refused on purpose".into())),
+                Mishap::LostBefore => Err(StoreError::Unclear("lost on purpose".into())),
+                Mishap::LostAfter => {
+                    call(&*self.inner).await?;
+                    Err(StoreError::Unclear("lost on purpose".into()))
+                }
+                Mishap::HangsBefore => pending().await,
+                Mishap::HangsAfter => {
+                    call(&*self.inner).await?;
+                    pending().await
+                }
+            }
+        })
+    }
+}
+
+impl Store for Unreliable {
+    fn load(&self, now: Timestamp) -> StoreFuture<'_, Snapshot> {
+        self.spoil(move |store| store.load(now))
+    }
+
+    fn change(&self, change: Change, audit: Audit) -> StoreFuture<'_, ()> {
+        self.spoil(move |store| store.change(change, audit))
+    }
+
+    fn audit(&self, query: AuditQuery) -> StoreFuture<'_, Vec<AuditRow>> {
+        self.spoil(move |store| store.audit(query))
+    }
+
+    fn add_usage(&self, batch: UsageBatch) -> StoreFuture<'_, Delivery> {
+        self.spoil(move |store| store.add_usage(batch))
+    }
+
+    fn last_sequence(&self, gateway: &str) -> StoreFuture<'_, u64> {
+        let gateway = gateway.to_owned();
+        self.spoil(move |store| {
+            // The inner future may borrow the name only for the call; an owned copy outlives it.
+            Box::pin(async move { store.last_sequence(&gateway).await })
+        })
+    }
+
+    fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {
+        self.spoil(move |store| store.usage(query))
+    }
+
+    fn used_since(&self, key: &KeyId, since: Timestamp) -> StoreFuture<'_, u64> {
+        let key = key.clone();
+        self.spoil(move |store| Box::pin(async move { store.used_since(&key, since).await }))
+    }
+}
