@@ -162,13 +162,20 @@ fn goals(findings: &Findings) -> String {
             None => Spread::of(&ours.into_iter().flatten().collect::<Vec<f64>>()),
         };
         let Some(found) = found else { continue };
+        let mut verdict = String::from(if goal.want.is_met(found.median) { "met" } else { "not met" });
+        // Either may be the neighbours' doing.
+        let disturbed =
+            |peer: &str| findings.values(goal.measure, peer, "core_foreign").iter().flatten().any(|it| *it > NOISE_LIMIT);
+        if disturbed(goal.ours) || goal.theirs.is_some_and(disturbed) {
+            verdict += " (disturbed)";
+        }
         let digits = if found.median >= 100.0 { 0 } else { 2 };
         rows.push(vec![
             goal.what.into(),
             goal.theirs.unwrap_or("itself").into(),
             goal.want.to_string(),
             spread(found, digits),
-            if goal.want.is_met(found.median) { "met" } else { "not met" }.into(),
+            verdict,
         ]);
     }
     if rows.len() == 1 {
@@ -219,7 +226,11 @@ fn remarks(findings: &Findings) -> String {
          per operation is the number to compare.\n",
     );
     let noise = findings.worst_noise() * 100.0;
-    text += &format!("Other processes took at most {noise:.0} % of the proxies' core during any measurement.\n\n");
+    text += &format!(
+        "Other processes took at most {noise:.0} % of the proxies' core during any measurement. \
+         A verdict is marked `disturbed` where it was more than {:.0} %: measure again on a quiet machine before believing it.\n\n",
+        NOISE_LIMIT * 100.0
+    );
     for (measure, peer, failure) in findings.failures() {
         text += &format!("- FAILED: {} through {peer}: {failure}\n", measure.name());
     }

@@ -204,9 +204,9 @@ impl Bench<'_> {
         let mut command = Command::new(own);
         command.args(["load", measure.name(), "--origin", &self.ground.origin_port.to_string()]).args(&through.way);
         command.args(["--seconds", &self.plan.seconds.to_string(), "--core", &self.line.load_core.to_string()]);
-        command.args(["--watch-core", &self.ground.core.to_string()]);
+        // Without a proxy nobody needs its core, and what others do there is no noise.
         if !pids.is_empty() {
-            command.args(["--watch", &pids.join(",")]);
+            command.args(["--watch", &pids.join(","), "--watch-core", &self.ground.core.to_string()]);
         }
         if measure == Measure::Idle {
             command.args(["--tunnels", &self.plan.idle_tunnels.to_string()]);

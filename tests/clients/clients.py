@@ -119,7 +119,8 @@ CLIENTS = [
     Client(
         "Python aiohttp", ("{python}", "{snippets}/py_aiohttp.py", "{proxy}", "{url}"), Shows.SLUG, Shows.SLUG,
         snippet="py_aiohttp.py", language="python", version=("{python}", "-c", "import aiohttp; print('aiohttp', aiohttp.__version__)"),
-        note="Over https: `aiohttp.ClientHttpProxyError` with `status`, `message` and `headers`.",
+        note="Over https: `aiohttp.ClientHttpProxyError` with `status`, `message` and `headers`. "
+        "Its text holds the proxy's whole URL: the password ends up in the log of whoever logs it.",
     ),
     Client(
         "Node fetch (undici)", ("{node}", "{snippets}/fetch.mjs", "{proxy}", "{url}"), Shows.STATUS, Shows.STATUS,

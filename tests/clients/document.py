@@ -5,7 +5,8 @@ INTRO = """\
 # What each client shows when the proxy says no
 
 Every line below was printed by the real client in a run on one machine, without a network. Only what changes from run to
-run has a name instead: `KEY`, `SECRET`, `REQUEST-ID`, and `http://127.0.0.1:8080` for the proxy.
+run has a name instead: `KEY`, `SECRET`, `REQUEST-ID`, `GATEWAY` and `EXIT` for their names, `PORT`, and
+`http://127.0.0.1:8080` for the proxy.
 
 Two things decide what a user gets to see:
 

@@ -160,9 +160,11 @@ class Matrix:
             *((str(origin.port), "PORT") for origin in self.origins.values()),
         ):
             output = output.replace(real, name)
+        for exit_id in re.findall(r"(?i)x-outgate-exit: (\S+)", output):
+            output = output if exit_id == "direct" else output.replace(exit_id, "EXIT")
         for pattern, name in (
             (r"(?i)(x-outgate-request-id: )\S+", r"\1REQUEST-ID"),
-            (r"(?i)(x-outgate-exit: )\S+", r"\1EXIT"),
+            (r"\boutgate-[a-z0-9]{6}\b", "GATEWAY"),
             (r"(?i)\n?(?:< )?date: [^\n]*", ""),
             (r"0x[0-9a-f]{6,}", "0x…"),
             (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE TIME"),

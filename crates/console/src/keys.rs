@@ -10,8 +10,11 @@ use outgate_store::{Change, Hour, Key, KeyId, KeyState, OldSecret, PlanName, Pro
 use crate::desk::{Desk, DeskError, Entry, Turn, page};
 use crate::plans::LIST_LIMIT;
 
-/// The plan a key gets when nobody says which, if there is one of this name.
-const DEFAULT_PLAN: &str = "default";
+/// The plan a key gets when nobody says which: the first of these that exists. The second is what a first run makes.
+const DEFAULT_PLANS: [&str; 2] = ["default", "quickstart"];
+
+/// Plans named in a message.
+const SHOWN_PLANS: usize = 5;
 
 /// A secret that was rotated away must end one day.
 const LONGEST_GRACE: Duration = Duration::from_secs(90 * 86_400);
@@ -24,7 +27,7 @@ const LONGEST_WHY: usize = 500;
 pub struct NewKey {
     /// Its id; a random one when unset.
     pub id: Option<KeyId>,
-    /// Its plan; the one called `default`, or the only one, when unset.
+    /// Its plan; when unset the one called `default`, else the one of the first run, else the only one.
     pub plan: Option<PlanName>,
     /// Where it may be used from.
     pub allow_ips: Vec<IpNet>,
@@ -195,7 +198,7 @@ impl Desk {
         if let Some(name) = asked {
             return if book.plans.contains_key(&name) { Ok(name) } else { invalid(format!("there is no plan {name}")) };
         }
-        if let Some((name, _)) = book.plans.get_key_value(DEFAULT_PLAN) {
+        if let Some((name, _)) = DEFAULT_PLANS.iter().find_map(|name| book.plans.get_key_value(*name)) {
             return Ok(name.clone());
         }
         let mut names = book.plans.keys();
@@ -203,7 +206,9 @@ impl Desk {
             (Some(only), None) => Ok(only.clone()),
             (None, _) => invalid("there is no plan yet: create one first".to_owned()),
             (Some(_), Some(_)) => {
-                invalid(format!("say which one: there are {} plans and none is called {DEFAULT_PLAN}", book.plans.len()))
+                let names: Vec<&str> = book.plans.keys().take(SHOWN_PLANS).map(PlanName::as_str).collect();
+                let more = if book.plans.len() > SHOWN_PLANS { ", …" } else { "" };
+                invalid(format!("say which one: {}{more} (none is called {})", names.join(", "), DEFAULT_PLANS[0]))
             }
         }
     }

@@ -7,6 +7,10 @@ use crate::{ErrorType, Row};
 const FLEET: Raised = Raised::NotYet("fleet");
 /// Raised once TLS, HTTP/2 and SOCKS5 listeners exist.
 const WAYS_IN: Raised = Raised::NotYet("ways in");
+/// Raised once a gateway serves keys that it has to look up in a shared ledger; the embedded one is read at start.
+const LEDGER: Raised = Raised::NotYet("ledger");
+/// Raised once something can fail inside a request that no other row names; so far every error has its own.
+const SAFETY_NET: Raised = Raised::NotYet("safety net");
 /// Raised once the relay, the library and the doctor exist.
 const USERS_END: Raised = Raised::NotYet("user's end");
 
@@ -268,7 +272,7 @@ catalogue! {
         Policy 403 Some(ErrorType::HttpRequestDenied);
         Never, Structural, KeyOwner, NotAllowed;
         wait Wait::Unknown;
-        Gateway, FLEET;
+        Gateway, Raised::Yes;
         says "country '{country}' is not open to this key";
         cause "The country exists, but the key's plan is limited to others.";
         fix "Choose a country of the plan (`outgate plans list`), or have it added with `outgate plans set NAME --country CC`.";
@@ -322,7 +326,7 @@ catalogue! {
         Targeting 454 Some(ErrorType::HttpRequestError);
         Never, Structural, User, NotAllowed;
         wait Wait::Unknown;
-        Gateway, FLEET;
+        Gateway, Raised::Yes;
         says "'{country}' is not a country code (ISO 3166-1 alpha-2, such as us or de)";
         cause "The value of `country` is not a lower-case two-letter code of ISO 3166-1. `uk` (it is `gb`) and names written out are the usual mistakes.";
         fix "Use the two-letter code: `-country-gb`. A code that exists but has no exits right now answers with `no_exit` instead.";
@@ -332,7 +336,7 @@ catalogue! {
         Targeting 454 Some(ErrorType::HttpRequestError);
         Never, Structural, User, NotAllowed;
         wait Wait::Unknown;
-        Gateway, FLEET;
+        Gateway, Raised::Yes;
         says "'{state}' is not a subdivision of {country} (ISO 3166-2)";
         cause "The value of `state` is not a subdivision code of the chosen country, or no country was chosen.";
         fix "Give the country first and then its ISO 3166-2 code without the country's part: `-country-us-state-ca` for US-CA.";
@@ -342,7 +346,7 @@ catalogue! {
         Targeting 454 Some(ErrorType::HttpRequestError);
         Never, Structural, User, NotAllowed;
         wait Wait::Unknown;
-        Gateway, FLEET;
+        Gateway, Raised::Yes;
         says "no city '{city}' is known there (city-ran takes any city of the state)";
         cause "No exit has ever offered a city of this name in the chosen country and state. City names come from the exits themselves, in lower case and without spaces or accents.";
         fix "Check the spelling (`losangeles`, `saopaulo`), or let the gateway choose with `-city-ran`.";
@@ -352,7 +356,7 @@ catalogue! {
         Targeting 454 Some(ErrorType::HttpRequestError);
         Never, Structural, User, NotAllowed;
         wait Wait::Unknown;
-        Gateway, FLEET;
+        Gateway, Raised::Yes;
         says "invalid session: {what}";
         cause "The value of `session` is empty, too long or has characters that a session name cannot have.";
         fix "Use letters and digits, for example eight random ones for each browser or account that must keep its address.";
@@ -362,7 +366,7 @@ catalogue! {
         Targeting 454 Some(ErrorType::HttpRequestError);
         Never, Structural, User, NotAllowed;
         wait Wait::Unknown;
-        Gateway, FLEET;
+        Gateway, Raised::Yes;
         says "pool '{pool}' does not accept targeting";
         cause "Only pools that say so can choose by country, state or city. Datacenter, ISP and direct addresses cannot.";
         fix "Leave country, state and city away for this pool, or ask for one that accepts them: `-pool-residential`.";
@@ -372,7 +376,7 @@ catalogue! {
         Targeting 455 Some(ErrorType::HttpRequestError);
         Never, Structural, User, NotAllowed;
         wait Wait::Unknown;
-        Gateway, FLEET;
+        Gateway, Raised::Yes;
         says "ttl '{ttl}' is not in the range of {range}";
         cause "The value of `ttl` is not a whole number of minutes, or outside the range that the gateway allows.";
         fix "Use a whole number from the range in the sentence: `-session-ab12-ttl-10`. `ttl` without `session` has nothing to hold.";
@@ -384,7 +388,7 @@ catalogue! {
         Gateway 500 Some(ErrorType::ProxyInternalError);
         Now, Temporary, Operator, GeneralFailure;
         wait Wait::Unknown;
-        Gateway, Raised::Yes;
+        Gateway, SAFETY_NET;
         says "internal error of the proxy";
         cause "Something happened inside the gateway that it has no better name for. That is a bug, or a machine in trouble (no file descriptors, no memory, a full disk).";
         fix "Try again once. If it returns, give the request id to the operator: `outgate report REQUEST-ID` and the gateway's log under this id hold the detail that the answer leaves out.";
@@ -414,7 +418,7 @@ catalogue! {
         Gateway 503 Some(ErrorType::ProxyInternalResponse);
         Backoff, Temporary, Operator, GeneralFailure;
         wait Wait::Seconds(5);
-        Gateway, Raised::Yes;
+        Gateway, LEDGER;
         says "the ledger of keys and usage is not available";
         cause "The gateway cannot read this key, or cannot record what it uses, because its database does not answer: locked or full disk for SQLite, network or server trouble for others. Keys in use go on being served; this request needed the ledger itself.";
         fix "Wait for `Retry-After`. Operators: the gateway's log names the database error. Check free space and permissions of the data folder, then the database server.";

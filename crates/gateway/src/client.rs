@@ -48,7 +48,8 @@ impl Client {
     pub(crate) async fn read_head(&mut self, scratch: &Scratch, limits: HeadLimits, timeouts: &Timeouts) -> Result<usize, NoHead> {
         let mut searched = 0;
         // Until the first byte the client is merely idle; from then on it has a deadline.
-        let mut deadline = Instant::now() + if self.buffer.is_empty() { timeouts.keep_alive } else { timeouts.head };
+        let mut begun = !self.buffer.is_empty();
+        let mut deadline = Instant::now() + if begun { timeouts.head } else { timeouts.keep_alive };
         loop {
             // RFC 9112, section 2.2: an empty line before a request is noise of old clients.
             while searched == 0 && self.buffer.starts_with(b"\r\n") {
@@ -69,7 +70,8 @@ impl Client {
                 Ok(Ok(0)) | Ok(Err(_)) if searched == 0 => return Err(NoHead::Gone),
                 Ok(Ok(0)) => return Err(NoHead::Fault(raise::malformed_request("the connection ended inside the head"))),
                 Ok(Err(_)) => return Err(NoHead::Gone),
-                Ok(Ok(_)) if searched == 0 => deadline = Instant::now() + timeouts.head,
+                // Once only: empty lines, which are thrown away, buy no time.
+                Ok(Ok(_)) if !begun => (begun, deadline) = (true, Instant::now() + timeouts.head),
                 Ok(Ok(_)) => {}
                 Err(_) if searched == 0 => return Err(NoHead::Gone),
                 Err(_) => return Err(NoHead::Fault(raise::request_timeout(timeouts.head.as_secs()))),

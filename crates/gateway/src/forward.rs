@@ -19,6 +19,9 @@ use crate::sessions::Enlisted;
 use crate::settings::{Limits, Timeouts};
 use crate::upstream::Upstream;
 
+/// The most interim answers (1xx) to one request; a target that sends more never means to answer.
+const MAX_INTERIM: usize = 64;
+
 /// One exchange: a request on its way and everything it goes by.
 pub(crate) struct Exchange<'a> {
     pub(crate) target: &'a Target,
@@ -26,8 +29,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) version: Version,
     /// Whether the client keeps its connection after this.
     pub(crate) keep_alive: bool,
-    /// The fields this gateway adds to the answer: Via, Proxy-Status, the request id. `{status}` stands for the status received.
-    pub(crate) own_fields: &'a dyn Fn(u16) -> String,
+    /// The fields this gateway adds to the answer, by its status and its Proxy-Status so far: Via, Proxy-Status, the request id.
+    pub(crate) own_fields: &'a dyn Fn(u16, Option<&str>) -> String,
     pub(crate) exit: Option<&'a str>,
     pub(crate) flow: Flow<'a>,
     pub(crate) enlisted: &'a Enlisted,
@@ -70,16 +73,23 @@ impl Exchange<'_> {
     /// Runs the exchange. `reused` says that the connection to the target was kept from an earlier one.
     pub(crate) async fn run(&self, client: &mut Client, target: &mut Upstream, reused: bool, moved: &mut Moved) -> Exchanged {
         let mut up = Pump::new(Direction::Up, self.request.body.clone());
-        let body = std::mem::take(&mut client.buffer);
+        let read = std::mem::take(&mut client.buffer);
+        let exchanged = match up.preload(&read, &self.flow) {
+            Ok(()) => self.converse(client, target, reused, moved, &mut up).await,
+            Err(broken) => self.body_failed(broken, target),
+        };
+        // Whatever became of this request, what the client sent behind it is still to be read.
+        client.buffer = up.into_excess();
+        exchanged
+    }
+
+    async fn converse(&self, client: &mut Client, target: &mut Upstream, reused: bool, moved: &mut Moved, up: &mut Pump) -> Exchanged {
         let mut head = Outgoing::new(&self.request.head);
-        if let Err(broken) = up.preload(&body, &self.flow) {
-            return self.body_failed(broken, target);
-        }
-        drop(body);
+        let mut interim = 0;
         let started = Instant::now();
         let mut answer = Vec::new();
         let answered = loop {
-            let got = self.answer_head(client, target, &mut head, &mut up, &mut answer, started).await;
+            let got = self.answer_head(client, target, &mut head, up, &mut answer, started).await;
             moved.up = head.written as u64 + up.moved();
             let length = match got {
                 Ok(length) => length,
@@ -94,16 +104,17 @@ impl Exchange<'_> {
             let context = Context { is_head: self.request.is_head, client: self.version };
             let answered = match Answered::parse(&answer[..length], context) {
                 Ok(answered) => answered,
-                Err(why) => return Exchanged::Failed(raise::response_malformed(&self.target.host, why.0)),
+                Err(why) => return Exchanged::Failed(self.found(raise::response_malformed(&self.target.host, why.0))),
             };
             answer.drain(..length);
             match answered.status {
                 101 => {
-                    if !(self.request.upgrade && answered.upgrades) {
-                        return Exchanged::Failed(raise::upgrade_failed(&self.target.host));
+                    // RFC 9110, section 7.8: only to a protocol that was asked for.
+                    if !answered.upgrade.as_ref().is_some_and(|protocol| self.request.upgrade.contains(protocol)) {
+                        return Exchanged::Failed(self.found(raise::upgrade_failed(&self.target.host)));
                     }
                     let mut head = answered.head;
-                    head.extend_from_slice((self.own_fields)(101).as_bytes());
+                    head.extend_from_slice((self.own_fields)(101, answered.proxy_status.as_deref()).as_bytes());
                     head.extend_from_slice(b"\r\n");
                     return match client.write(&head).await {
                         Ok(()) => Exchanged::Switched(101, answer),
@@ -112,6 +123,11 @@ impl Exchange<'_> {
                 }
                 // RFC 9110, section 15.2: interim answers go through, but HTTP/1.0 knows none.
                 100..=199 => {
+                    interim += 1;
+                    if interim > MAX_INTERIM {
+                        let fault = raise::response_malformed(&self.target.host, "too many interim answers");
+                        return Exchanged::Failed(self.found(fault));
+                    }
                     if self.version == Version::Http11 {
                         let mut head = answered.head;
                         head.extend_from_slice(b"\r\n");
@@ -164,7 +180,7 @@ impl Exchange<'_> {
                 searched = answer.len();
                 if answer.len() > self.limits.response_head {
                     let fault = raise::response_header_too_large(&self.target.host, format_args!("{} bytes", self.limits.response_head));
-                    return Poll::Ready(Err(NoAnswer::Told(Exchanged::Failed(fault))));
+                    return Poll::Ready(Err(NoAnswer::Told(Exchanged::Failed(self.found(fault)))));
                 }
                 match self.flow.scratch.poll_append(cx, target, answer, usize::MAX) {
                     Poll::Ready(Ok(0)) if searched == 0 => {
@@ -190,7 +206,13 @@ impl Exchange<'_> {
             while timer.as_mut().poll(cx).is_ready() {
                 let until = sent.1 + self.timeouts.response;
                 if Instant::now() >= until {
-                    let fault = raise::response_timeout(&self.target.host, self.timeouts.response.as_secs());
+                    let seconds = self.timeouts.response.as_secs();
+                    // A client that stopped inside its own body is not the target's fault, unless it waits for a 100.
+                    let told_to_send = !self.request.expects_continue || up.moved() > 0;
+                    if head.is_out() && up.waits_for_source() && told_to_send {
+                        return Poll::Ready(Err(NoAnswer::Told(Exchanged::Failed(raise::request_timeout(seconds)))));
+                    }
+                    let fault = raise::response_timeout(&self.target.host, seconds);
                     return Poll::Ready(Err(NoAnswer::Told(Exchanged::Failed(self.found(fault)))));
                 }
                 timer.as_mut().reset(until);
@@ -208,7 +230,7 @@ impl Exchange<'_> {
         target: &mut Upstream,
         answered: Answered,
         rest: Vec<u8>,
-        mut up: Pump,
+        up: &mut Pump,
         first_byte: Duration,
         moved: &mut Moved,
     ) -> Exchanged {
@@ -221,9 +243,9 @@ impl Exchange<'_> {
         };
         let mut client_stays = self.keep_alive && delimited;
         let mut head = answered.head;
-        head.extend_from_slice((self.own_fields)(status).as_bytes());
+        head.extend_from_slice((self.own_fields)(status, answered.proxy_status.as_deref()).as_bytes());
         // A request whose body has not been read to its end leaves a connection nobody can use again.
-        client_stays &= up.is_done() || self.request.body.ended() || self.request.expects_continue;
+        client_stays &= up.is_done() || self.request.body.ended();
         match (client_stays, old) {
             (false, _) => head.extend_from_slice(b"Connection: close\r\n"),
             (true, true) => head.extend_from_slice(b"Connection: keep-alive\r\n"),
@@ -289,7 +311,6 @@ impl Exchange<'_> {
         }
         let request_whole = up.is_done();
         let target_stays = answered.keep_alive && request_whole && down.into_excess().is_empty();
-        client.buffer = up.into_excess();
         Exchanged::Answered(Done { status, target_stays, client_stays: client_stays && request_whole, first_byte })
     }
 
@@ -327,6 +348,10 @@ struct Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, written: 0 }
+    }
+
+    fn is_out(&self) -> bool {
+        self.written == self.bytes.len()
     }
 
     fn poll(&mut self, cx: &mut std::task::Context<'_>, to: &mut Upstream, flow: &Flow<'_>) -> Poll<std::io::Result<()>> {

@@ -1,9 +1,14 @@
 //! Where an HTTP/1.1 message body ends (RFC 9112, sections 6 and 7.1), without touching its bytes.
 
+use outgate_faults::OWN_HEADERS;
+
 /// The longest chunk-size line, extensions included. RFC 9112, section 7.1.1, asks for a bound.
 const MAX_CHUNK_LINE: usize = 256;
 /// The longest trailer section.
 const MAX_TRAILERS: usize = 8 * 1024;
+/// What a trailer may not be: what frames or routes the message (RFC 9110, section 6.5.1), and our own word.
+const NO_TRAILERS: [&str; 8] =
+    ["content-length", "transfer-encoding", "connection", "host", "te", "upgrade", "proxy-authorization", "proxy-authenticate"];
 
 /// How a body is delimited, with what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,17 +27,22 @@ pub(crate) struct Chunked {
     at: At,
     /// Bytes seen of the current line or trailer section, against their bounds.
     line: usize,
+    /// The name of the trailer that is being read.
+    name: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     Size { value: u64, digits: u8 },
+    /// Blanks behind the size: an extension or the end of the line must follow.
+    Padding { value: u64 },
     Extension { value: u64 },
     SizeLf { value: u64 },
     Data { left: u64 },
     DataCr,
     DataLf,
     TrailerStart,
+    TrailerName,
     Trailer,
     TrailerLf,
     EndLf,
@@ -58,7 +68,7 @@ impl Framing {
 
     /// A chunked body, from its start.
     pub(crate) fn chunked() -> Self {
-        Self::Chunked(Chunked { at: At::Size { value: 0, digits: 0 }, line: 0 })
+        Self::Chunked(Chunked { at: At::Size { value: 0, digits: 0 }, line: 0, name: Vec::new() })
     }
 
     /// Whether nothing of the body is left.
@@ -125,17 +135,18 @@ impl Chunked {
         self.line += 1;
         let next = match (self.at, byte) {
             (At::Size { value, digits }, b) if b.is_ascii_hexdigit() => {
-                // Sixteen hexadecimal digits fill 64 bits: more would overflow.
-                if digits == 16 {
+                // A size that fills a signed 64-bit number is negative to the next parser.
+                if digits == 16 || value >> 59 != 0 {
                     return Err(BadFraming("chunk size too large"));
                 }
                 let digit = (b as char).to_digit(16).map_or(0, u64::from);
                 At::Size { value: (value << 4) | digit, digits: digits + 1 }
             }
             (At::Size { digits: 0, .. }, _) => return Err(BadFraming("chunk without a size")),
-            (At::Size { value, .. }, b'\r') | (At::Extension { value }, b'\r') => At::SizeLf { value },
-            (At::Size { value, .. }, b';' | b' ' | b'\t') => At::Extension { value },
-            (At::Size { .. }, _) => return Err(BadFraming("chunk size is not a number")),
+            (At::Size { value, .. } | At::Padding { value } | At::Extension { value }, b'\r') => At::SizeLf { value },
+            (At::Size { value, .. } | At::Padding { value }, b';') => At::Extension { value },
+            (At::Size { value, .. } | At::Padding { value }, b' ' | b'\t') => At::Padding { value },
+            (At::Size { .. } | At::Padding { .. }, _) => return Err(BadFraming("chunk size is not a number")),
             (At::Extension { .. }, b) if b < b' ' && b != b'\t' => return Err(BadFraming("control character in a chunk extension")),
             (At::Extension { value }, _) => At::Extension { value },
             (At::SizeLf { value: 0 }, b'\n') => self.new_line(At::TrailerStart),
@@ -144,8 +155,13 @@ impl Chunked {
             (At::DataLf, b'\n') => self.new_line(At::Size { value: 0, digits: 0 }),
             (At::DataCr | At::DataLf, _) => return Err(BadFraming("chunk data longer than its size")),
             (At::TrailerStart, b'\r') => At::EndLf,
-            (At::TrailerStart | At::Trailer, b) if b == b'\n' || b == 0 => return Err(BadFraming("bare line feed in the trailers")),
-            (At::TrailerStart, _) => At::Trailer,
+            (At::TrailerStart | At::TrailerName, b) if is_token(b) => {
+                self.name.push(b);
+                At::TrailerName
+            }
+            (At::TrailerName, b':') => self.trailer_value()?,
+            (At::TrailerStart | At::TrailerName, _) => return Err(BadFraming("a trailer without a name")),
+            (At::Trailer, b) if b < b' ' && b != b'\t' && b != b'\r' => return Err(BadFraming("control character in a trailer")),
             (At::Trailer, b'\r') => At::TrailerLf,
             (At::Trailer, _) => At::Trailer,
             (At::TrailerLf, b'\n') => At::TrailerStart,
@@ -154,7 +170,7 @@ impl Chunked {
             (At::Data { .. } | At::End, _) => return Err(BadFraming("byte after the end")),
         };
         let bound = match next {
-            At::TrailerStart | At::Trailer | At::TrailerLf => MAX_TRAILERS,
+            At::TrailerStart | At::TrailerName | At::Trailer | At::TrailerLf => MAX_TRAILERS,
             _ => MAX_CHUNK_LINE,
         };
         if self.line > bound && !matches!(next, At::Data { .. } | At::EndLf | At::End) {
@@ -163,10 +179,26 @@ impl Chunked {
         Ok(next)
     }
 
+    /// A trailer's name has been read: whether it may be one.
+    fn trailer_value(&mut self) -> Result<At, BadFraming> {
+        let name = std::mem::take(&mut self.name);
+        let is = |forbidden: &&str| name.eq_ignore_ascii_case(forbidden.as_bytes());
+        // A Proxy-Status may come late (RFC 9209, section 2).
+        match NO_TRAILERS.iter().any(|f| is(f)) || OWN_HEADERS.iter().any(|own| *own != "Proxy-Status" && is(own)) {
+            true => Err(BadFraming("a field that must not be a trailer")),
+            false => Ok(At::Trailer),
+        }
+    }
+
     fn new_line(&mut self, next: At) -> At {
         self.line = 0;
         next
     }
+}
+
+/// The characters of a field name (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -201,7 +233,9 @@ mod tests {
     fn ambiguous_chunks_are_refused() {
         let cases = [
             "\r\n", "g\r\n", "-1\r\n", "0x5\r\n", "5\nhello", "5\r\nhelloX", "5\r\nhello\n0\r\n\r\n", "11111111111111111\r\n",
-            "5;\x01\r\n", "0\r\n\n", "0\r\nA: b\n\r\n", "0\r\n\rX", "5\rX", ";x\r\n",
+            "5;\x01\r\n", "0\r\n\n", "0\r\nA: b\n\r\n", "0\r\n\rX", "5\rX", ";x\r\n", "5 5\r\n", "8000000000000000\r\n",
+            "0\r\nContent-Length: 1\r\n\r\n", "0\r\nX-Outgate-Exit: forged\r\n\r\n", "0\r\n folded\r\n\r\n", "0\r\nA b: c\r\n\r\n",
+            "0\r\n: c\r\n\r\n", "0\r\nA: \x00\r\n\r\n",
         ];
         for text in cases {
             assert!(Framing::chunked().scan(text.as_bytes()).is_err(), "{text:?}");

@@ -74,8 +74,8 @@ pub(crate) struct Forward {
     pub(crate) body: Framing,
     /// The client waits for 100 (Continue) before it sends the body.
     pub(crate) expects_continue: bool,
-    /// The client offers to switch protocols.
-    pub(crate) upgrade: bool,
+    /// The protocols that the client offers to switch to, in lower case.
+    pub(crate) upgrade: Vec<String>,
     /// RFC 9110, section 9.2.2: may be sent again when the connection died before an answer.
     pub(crate) idempotent: bool,
     pub(crate) is_head: bool,
@@ -228,7 +228,12 @@ impl Fields {
             match header.name.len() {
                 2 if is("TE") => fields.trailers_wanted |= tokens(value).any(|t| t.eq_ignore_ascii_case("trailers")),
                 3 if is("Via") && via_names(value, hop) => return Err(raise::loop_detected("the request came through this gateway before")),
-                4 if is("Host") => hosts += 1,
+                4 if is("Host") => {
+                    hosts += 1;
+                    if !value.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(b)) {
+                        return Err(raise::malformed_request("Host is not a host"));
+                    }
+                }
                 6 if is("Expect") && version == Version::Http11 => match value.eq_ignore_ascii_case(b"100-continue") {
                     true => fields.expects_continue = true,
                     false => return Err(raise::expectation_failed(String::from_utf8_lossy(value))),
@@ -242,6 +247,8 @@ impl Fields {
                     }
                     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
                     let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|v| v.parse().ok());
+                    // What fills a signed 64-bit number is negative to the next parser.
+                    let number = number.filter(|n| i64::try_from(*n).is_ok());
                     length = Some(number.ok_or_else(|| raise::malformed_request("Content-Length is not a number"))?);
                 }
                 16 if is("Proxy-Connection") => {
@@ -301,9 +308,9 @@ impl Fields {
 
     /// Whether a field ends at this hop (RFC 9110, section 7.6.1), or is written anew by it.
     fn ends_here(&self, name: &str) -> bool {
-        const HOP_BY_HOP: [&str; 13] = [
+        const HOP_BY_HOP: [&str; 12] = [
             "connection", "keep-alive", "proxy-connection", "proxy-authorization", "proxy-authenticate", "te", "transfer-encoding",
-            "upgrade", "host", "content-length", "expect", "max-forwards", "http2-settings",
+            "upgrade", "host", "content-length", "expect", "http2-settings",
         ];
         HOP_BY_HOP.iter().any(|h| name.eq_ignore_ascii_case(h)) || self.nominated.iter().any(|n| name.eq_ignore_ascii_case(n))
     }
@@ -353,7 +360,9 @@ fn forward(
         _ => put(&[b"/", path.as_bytes()]),
     }
     put(&[b" HTTP/1.1\r\nHost: ", to.host_field().as_bytes(), b"\r\n"]);
-    for header in headers.iter().filter(|h| !fields.ends_here(h.name)) {
+    // Max-Forwards counts down for TRACE and OPTIONS only; in other requests it is a field like any (RFC 9110, section 7.6.2).
+    let rewritten = |name: &str| traceable && name.eq_ignore_ascii_case("Max-Forwards");
+    for header in headers.iter().filter(|h| !fields.ends_here(h.name) && !rewritten(h.name)) {
         put(&[header.name.as_bytes(), b": ", header.value, b"\r\n"]);
     }
     if let (Some(left), true) = (fields.max_forwards, traceable) {
@@ -367,9 +376,11 @@ fn forward(
     if fields.expects_continue {
         put(&[b"Expect: 100-continue\r\n"]);
     }
+    let mut protocols = Vec::new();
     if fields.upgrade {
         for header in headers.iter().filter(|h| h.name.eq_ignore_ascii_case("Upgrade")) {
             put(&[b"Upgrade: ", header.value, b"\r\n"]);
+            protocols.extend(tokens(header.value).map(str::to_ascii_lowercase));
         }
     }
     match (fields.upgrade, fields.trailers_wanted) {
@@ -385,7 +396,7 @@ fn forward(
         head,
         body: fields.body.clone(),
         expects_continue: fields.expects_continue,
-        upgrade: fields.upgrade,
+        upgrade: protocols,
         idempotent,
         is_head: method == "HEAD",
     };

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use outgate_faults::{Body, Connection, Fault, Teller, raise};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::spawn_local;
@@ -19,6 +20,7 @@ use crate::client::Client;
 use crate::core::Core;
 use crate::exit_door::admit_exit;
 use crate::gateway::Command;
+use crate::record::Record;
 use crate::session::converse;
 use crate::settings::{ListenerSettings, Settings};
 
@@ -26,6 +28,8 @@ use crate::settings::{ListenerSettings, Settings};
 const BACKLOG: i32 = 4096;
 /// How long to wait when the process is out of descriptors or memory: some will be given back.
 const BREATHER: Duration = Duration::from_millis(50);
+/// Connections of one listener that were turned away and still read why.
+const MOST_LEAVING: usize = 256;
 
 /// The sockets of one event loop.
 pub(crate) struct Doors {
@@ -121,6 +125,7 @@ pub(crate) async fn run(core: Rc<Core>, doors: Doors, mut commands: Receiver<Com
 
 /// Accepts and spawns, nothing else: whatever takes time happens in the connection's own task.
 async fn accept_clients(core: Rc<Core>, socket: TcpListener, listener: Rc<ListenerSettings>, places: Arc<Places>) {
+    let leaving = Rc::new(());
     loop {
         let Some((io, peer)) = accept(&socket).await else { continue };
         match places.take(peer.ip()) {
@@ -131,7 +136,7 @@ async fn accept_clients(core: Rc<Core>, socket: TcpListener, listener: Rc<Listen
                     drop(place);
                 });
             }
-            Err(fault) => turn_away(&core, &listener, &io, &fault),
+            Err(fault) => turn_away(&core, &listener, io, peer, &fault, &leaving),
         }
     }
 }
@@ -167,13 +172,24 @@ async fn accept(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     }
 }
 
-/// Answers a connection there is no place for, in one write that never waits, and lets it go.
-fn turn_away(core: &Core, listener: &ListenerSettings, io: &TcpStream, fault: &Fault) {
+/// Answers a connection there is no place for, in one write that never waits, and sees it off. `leaving` counts those that
+/// still read their answer: beyond so many the next ones are let go at once.
+fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: SocketAddr, fault: &Fault, leaving: &Rc<()>) {
     let id = core.request_id();
     let teller = Teller { hop: &core.gateway.settings.name, request_id: &id, realm: "outgate", date: &core.date(), docs_url: None };
     let answer = fault.answer(&listener.dialect, &teller);
-    let _gone = io.try_write(&answer.to_http1(Body::Send, Connection::Close));
+    // Past the event loop, which has not yet seen that this new socket can be written to.
+    let _gone = SockRef::from(&io).send(&answer.to_http1(Body::Send, Connection::Close));
+    let record = Record { status: Some(answer.status), ..Record::default() };
+    core.recorder.borrow_mut().write(&record, &id, peer.ip(), Timestamp::now(), Duration::ZERO, Some(fault));
     core.gateway.tally.count(Some(fault.slug()));
+    if Rc::strong_count(leaving) <= MOST_LEAVING {
+        let (core, leaving) = (core.clone(), leaving.clone());
+        spawn_local(async move {
+            Client::new(io, peer).linger(&core.scratch, core.gateway.settings.timeouts.linger).await;
+            drop(leaving);
+        });
+    }
 }
 
 /// The places for connections: so many in all, so many from one address.

@@ -116,6 +116,11 @@ impl Pump {
         self.state == State::Done
     }
 
+    /// Whether it is only the source that everything waits for.
+    pub(crate) fn waits_for_source(&self) -> bool {
+        self.state == State::Moving && self.stash.is_empty()
+    }
+
     /// Bytes moved so far.
     pub(crate) fn moved(&self) -> u64 {
         self.moved

@@ -17,8 +17,10 @@ pub(crate) struct Answered {
     pub(crate) framing: Framing,
     /// Whether the target keeps its connection open after this.
     pub(crate) keep_alive: bool,
-    /// The response names a protocol to switch to.
-    pub(crate) upgrades: bool,
+    /// The protocol that the response switches to, in lower case.
+    pub(crate) upgrade: Option<String>,
+    /// What hops before this one said, to stand in front of this hop's own member.
+    pub(crate) proxy_status: Option<String>,
 }
 
 /// A response that breaks the rules; says how, in fixed words.
@@ -97,7 +99,8 @@ impl Answered {
             }
             head.extend_from_slice(b"Connection: Upgrade\r\n");
         }
-        Ok(Self { status, head, framing, keep_alive, upgrades: facts.upgrade })
+        let Facts { upgrade, proxy_status, .. } = facts;
+        Ok(Self { status, head, framing, keep_alive, upgrade, proxy_status })
     }
 }
 
@@ -111,7 +114,8 @@ struct Facts {
     both: bool,
     close: bool,
     keep_alive: bool,
-    upgrade: bool,
+    upgrade: Option<String>,
+    proxy_status: Option<String>,
     nominated: Vec<String>,
 }
 
@@ -123,7 +127,11 @@ impl Facts {
             let is = |name: &str| header.name.eq_ignore_ascii_case(name);
             let text = || std::str::from_utf8(value).unwrap_or("").split(',').map(str::trim).filter(|t| !t.is_empty());
             match header.name.len() {
-                7 if is("Upgrade") => facts.upgrade = true,
+                7 if is("Upgrade") => facts.upgrade = text().next().map(str::to_ascii_lowercase),
+                12 if is("Proxy-Status") => {
+                    let more = std::str::from_utf8(value).unwrap_or("\0");
+                    facts.proxy_status = Some(facts.proxy_status.map_or_else(|| more.to_owned(), |before| format!("{before}, {more}")));
+                }
                 10 if is("Connection") => {
                     for option in text() {
                         match option.to_ascii_lowercase() {
@@ -188,7 +196,7 @@ impl Facts {
         ];
         HOP_BY_HOP.iter().any(|h| name.eq_ignore_ascii_case(h))
             || name.eq_ignore_ascii_case("Upgrade")
-            || OWN_HEADERS.iter().any(|h| *h != "Proxy-Status" && name.eq_ignore_ascii_case(h))
+            || OWN_HEADERS.iter().any(|h| name.eq_ignore_ascii_case(h))
             || self.nominated.iter().any(|n| name.eq_ignore_ascii_case(n))
     }
 }
@@ -247,8 +255,9 @@ mod tests {
         let got = String::from_utf8(parse(head, GET).unwrap().head).unwrap();
         assert_eq!(
             got,
-            "HTTP/1.1 404 Gone Fishing\r\nX-A: b\r\nX-Fold: a   b\r\nSet-Cookie: one\r\nSet-Cookie: two\r\nProxy-Status: cdn\r\nContent-Length: 0\r\n"
+            "HTTP/1.1 404 Gone Fishing\r\nX-A: b\r\nX-Fold: a   b\r\nSet-Cookie: one\r\nSet-Cookie: two\r\nContent-Length: 0\r\n"
         );
+        assert_eq!(parse(head, GET).unwrap().proxy_status.as_deref(), Some("cdn"), "stays in front of ours");
         let old = parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Context { client: Version::Http10, ..GET }).unwrap();
         assert!(!String::from_utf8(old.head).unwrap().contains("chunked"));
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use outgate_faults::{Body, Connection, Fault, Layer, Teller, success_headers};
+use outgate_faults::{Body, Connection, Fault, Layer, Slug, Teller, success_headers};
 
 use crate::admit::{Permit, Rules, admit};
 use crate::choose::choose;
@@ -101,7 +101,11 @@ async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Clien
         is_head: false,
     };
     let served = match head {
-        Ok(length) => serve(core, client, kept, length, &mut visit).await,
+        Ok(length) => {
+            // Before the head is understood: a refusal of a HEAD request has no body either.
+            visit.is_head = client.buffer.starts_with(b"HEAD ");
+            serve(core, client, kept, length, &mut visit).await
+        }
         Err(NoHead::Gone) => return After::Gone,
         Err(NoHead::Foreign(foreign)) => Ok(refuse_foreign(client, foreign).await),
         Err(NoHead::Fault(fault)) => Err(fault),
@@ -170,7 +174,7 @@ async fn serve(core: &Rc<Core>, client: &mut Client, kept: &mut Option<Kept>, le
     let mut upstream = visit.arrived(dialed);
 
     visit.record.stage = Stage::Accept;
-    let accepted = format!("HTTP/1.1 200 Connection established\r\n{}\r\n", visit.own_fields(&settings.name, None));
+    let accepted = format!("HTTP/1.1 200 Connection established\r\n{}\r\n", visit.own_fields(&settings.name, None, None));
     visit.record.status = Some(200);
     // From the next line on nothing can be told in-band: the tunnel belongs to the two ends.
     if client.write(accepted.as_bytes()).await.is_err() {
@@ -247,7 +251,7 @@ async fn exchange(
     visit.record.stage = Stage::Relay;
     let mut moved = Moved::default();
     let exchanged = {
-        let own_fields = |status| visit.own_fields(&settings.name, Some(status));
+        let own_fields = |status, before: Option<&str>| visit.own_fields(&settings.name, before, Some(status));
         let exchange = Exchange {
             target: &request.target,
             request: &request.forward,
@@ -331,7 +335,9 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
     let settings = &core.gateway.settings;
     let teller = Teller { hop: &settings.name, request_id: &visit.id, realm: "outgate", date: &core.date(), docs_url: None };
     let answer = fault.answer(&listener.dialect, &teller);
-    let wanted = if visit.reusable && fault.row().layer != Layer::Client { Connection::KeepAlive } else { Connection::Close };
+    // What follows an unreadable request can't be trusted; a gateway that shuts down has nothing more to say.
+    let ends = fault.row().layer == Layer::Client || fault.slug() == Slug::Draining;
+    let wanted = if visit.reusable && !ends { Connection::KeepAlive } else { Connection::Close };
     let body = if visit.is_head { Body::Omit } else { Body::Send };
     let after = match answer.connection(wanted) {
         Connection::KeepAlive => After::Next,
@@ -378,7 +384,6 @@ impl Visit {
         if let Some(target) = asked.target() {
             self.record.target = target.to_string();
         }
-        self.is_head = asked.method == "HEAD";
         // After a refused CONNECT, bytes that follow may be meant for the tunnel: never read them as a request.
         self.reusable = asked.keep_alive
             && match &asked.want {
@@ -409,13 +414,13 @@ impl Visit {
     }
 
     /// The fields this gateway adds to what succeeds.
-    fn own_fields(&self, hop: &str, received: Option<u16>) -> String {
+    fn own_fields(&self, hop: &str, before: Option<&str>, received: Option<u16>) -> String {
         let record = &self.record;
         let mut fields = String::with_capacity(256);
         if received.is_some() {
             fields.push_str(&format!("Via: 1.1 {hop}\r\n"));
         }
-        let status = success_headers(None, record.exit.as_deref(), hop, received);
+        let status = success_headers(before, record.exit.as_deref(), hop, received);
         fields.push_str(&format!("Proxy-Status: {status}\r\nX-Outgate-Request-Id: {}\r\n", self.id));
         fields.push_str(&format!("X-Outgate-Exit: {}\r\n", record.exit.as_deref().unwrap_or("direct")));
         if let Some(country) = &record.country {
@@ -435,7 +440,7 @@ impl Kept {
         let same = candidate.target == request.target
             && candidate.key == permit.account.key.id.as_str()
             && candidate.modifiers == permit.modifiers
-            && !request.forward.upgrade;
+            && request.forward.upgrade.is_empty();
         (same && candidate.upstream.is_quiet()).then_some(candidate)
     }
 }

@@ -162,6 +162,20 @@ async fn fifty_mebibytes_both_ways_at_once() -> Outcome {
     Ok(())
 }
 
+/// Whatever a burst leaves for the last message of a turn, nothing waits for the next burst.
+#[tokio::test]
+async fn bursts_of_any_size_arrive() -> Outcome {
+    let mut pair = pair().await?;
+    let (mut near, mut far) = open(&mut pair).await?;
+    for size in (1..60).map(|step| step * 16 * 1024) {
+        let burst = vec![1; size];
+        let mut heard = vec![0; size];
+        let both = async { tokio::try_join!(near.write_all(&burst), far.read_exact(&mut heard)) };
+        within("a burst", both).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_slow_reader_does_not_stall_its_neighbour() -> Outcome {
     let mut pair = pair().await?;
@@ -442,6 +456,7 @@ async fn a_general_library_as_the_gateway() -> Outcome {
     let peer = std::thread::spawn(move || -> Result<(), String> {
         let told = |error: &dyn std::fmt::Display| error.to_string();
         let (stream, _) = listener.accept().map_err(|error| told(&error))?;
+        #[expect(clippy::result_large_err, reason = "the library's signature")]
         let protocol = |_: &_, mut answer: tungstenite::handshake::server::Response| {
             let name = http::HeaderValue::from_static("outgate-link.1");
             answer.headers_mut().insert("Sec-WebSocket-Protocol", name);

@@ -42,7 +42,7 @@ pub(crate) fn load(file: &Path) -> Result<Config, Vec<String>> {
 /// Checks a file's text.
 pub(crate) fn read(file: &str, text: &str, env: BTreeMap<String, String>) -> Result<Config, Vec<String>> {
     let (mut root, problems) = reader::open(file, text, env);
-    let config = config(&mut root);
+    let config = config(&mut root, Listeners::InFile);
     root.finish();
     let report = problems.report();
     match config {
@@ -51,7 +51,26 @@ pub(crate) fn read(file: &str, text: &str, env: BTreeMap<String, String>) -> Res
     }
 }
 
-fn config(root: &mut Section) -> Option<Config> {
+/// The defaults under the `OUTGATE_*` variables, for a gateway without a file: one without listeners.
+pub(crate) fn from_environment() -> Result<Config, Vec<String>> {
+    let (mut root, problems) = reader::open("environment", "", environment());
+    let config = config(&mut root, Listeners::Given);
+    match (config, problems.report()) {
+        (Some(config), report) if report.is_empty() => Ok(config),
+        (_, report) => Err(report),
+    }
+}
+
+/// Where a gateway's listeners come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listeners {
+    /// The file must name one.
+    InFile,
+    /// The command line.
+    Given,
+}
+
+fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let name = root.scalar("name", |text| match hop_name(text) {
         true => Ok(text.to_owned()),
         false => Err("a name is 1 to 64 letters, digits, dots and hyphens"),
@@ -63,6 +82,9 @@ fn config(root: &mut Section) -> Option<Config> {
     });
     let dialects = dialects(root.section("dialects"));
     let listeners = listeners(root, &dialects);
+    if listeners.is_empty() && source == Listeners::InFile {
+        root.problem("listen", "there is no listener: add [[listen]] with address = \"0.0.0.0:8080\"");
+    }
     let mut console = root.section("console");
     let console_address = console.scalar("address", address);
     console.finish();
@@ -100,12 +122,12 @@ fn config(root: &mut Section) -> Option<Config> {
 }
 
 /// One event loop per core this process may use.
-pub(crate) fn default_workers() -> usize {
+fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The pools a gateway has when the file names none.
-pub(crate) fn default_pools() -> Vec<PoolSettings> {
+fn default_pools() -> Vec<PoolSettings> {
     let pool = |name: &str, kind, targeting| Some(PoolSettings { name: PoolName::parse(name).ok()?, kind, targeting });
     let pools = [
         pool("direct", PoolKind::Direct, false),
@@ -133,9 +155,6 @@ fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> 
             None => section.problem("address", "a listener needs an address such as \"0.0.0.0:8080\""),
         }
         section.finish();
-    }
-    if listeners.is_empty() {
-        root.problem("listen", "there is no listener: add [[listen]] with address = \"0.0.0.0:8080\"");
     }
     listeners
 }
@@ -292,7 +311,7 @@ fn dns(mut section: Section) -> DnsSettings {
     dns
 }
 
-/// `OUTGATE_DNS_*` alone, for a gateway without a file.
+/// `OUTGATE_DNS_*` alone, for an exit.
 pub(crate) fn dns_from_environment() -> Result<DnsSettings, Vec<String>> {
     let (mut root, problems) = reader::open("environment", "", environment());
     let dns = dns(root.section("dns"));

@@ -6,17 +6,14 @@ use std::time::Duration;
 use outgate_console::{NewExit, NewKey, PlanPatch};
 use outgate_egress::Guard;
 use outgate_exit::{GatewayUrl, Token};
-use outgate_gateway::policy::Policy;
-use outgate_gateway::settings::{ExitDoorSettings, Limits, ListenerSettings, Settings, Timeouts};
+use outgate_gateway::settings::{ExitDoorSettings, ListenerSettings};
 use outgate_store::{ExitState, KeyState, Labels, PlanName, PoolName};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::cli;
-use crate::config::{default_pools, default_workers, dns_from_environment};
 use crate::data::Quickstart;
 use crate::station::{Station, asked_to_stop};
-use crate::{eprintln, failed, println};
+use crate::{cli, config, eprintln, failed, println};
 
 /// Who made what a first run makes, in the audit trail.
 const WHO: &str = "quickstart";
@@ -37,26 +34,18 @@ pub(crate) async fn run(args: cli::Quickstart) -> ExitCode {
 }
 
 async fn start(args: &cli::Quickstart) -> Result<(Station, LocalExit), String> {
-    let dns = dns_from_environment().map_err(|problems| problems.join("\n"))?;
-    let mut policy = Policy::default();
-    policy.ports.extend(&args.allow_port);
-    let settings = Settings {
-        name: String::new(),
-        workers: default_workers(),
-        listeners: vec![ListenerSettings { address: args.listen, dialect: args.dialect.clone() }],
-        exits: Some(ExitDoorSettings { address: ([127, 0, 0, 1], 0).into(), tls: None }),
-        policy,
-        pools: default_pools(),
-        default_pool: PoolName::parse("direct").map_err(|e| e.to_string())?,
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
-        dns: dns.clone(),
-        guard: Guard::new(args.allow_target.clone()),
-        sources: Vec::new(),
-        records: Some(args.data.join("records")),
-        echo: None,
-    };
-    let station = Station::start(args.data.clone(), args.console, settings, false).await?;
+    // Everything but what the flags say is as in `outgate gateway`: the defaults under the environment.
+    let config = config::from_environment().map_err(|problems| problems.join("\n"))?;
+    let mut settings = config.settings;
+    settings.listeners = vec![ListenerSettings { address: args.listen, dialect: args.dialect.clone() }];
+    settings.exits.get_or_insert(ExitDoorSettings { address: ([127, 0, 0, 1], 0).into(), tls: None });
+    settings.policy.ports.extend(&args.allow_port);
+    if !args.allow_target.is_empty() {
+        settings.guard = Guard::new(args.allow_target.clone());
+    }
+    settings.records = Some(args.data.join("records"));
+    let dns = settings.dns.clone();
+    let station = Station::start(args.data.clone(), args.console, settings, config.named).await?;
     let own = first_run(&station, args).await?;
     let door = station.bound().exits.ok_or("the door for exits is not open")?;
     let url = format!("ws://{door}");

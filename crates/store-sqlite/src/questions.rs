@@ -9,7 +9,7 @@ use outgate_store::{
 };
 use rusqlite::{Connection, Row, params};
 
-use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, PLAN_COLUMNS, ReadError, count, integer};
+use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, KEY_PLAN, PLAN_COLUMNS, ReadError, count, integer};
 
 /// Everything, from one consistent moment.
 pub(crate) fn load(connection: &mut Connection, now: Timestamp) -> Result<Snapshot, StoreError> {
@@ -26,14 +26,19 @@ fn snapshot(connection: &mut Connection, now: Timestamp) -> Result<Snapshot, Rea
         snapshot.plans.push(plan);
         Ok(())
     })?;
+    // The month is the same for every key; asking the calendar a million times would be felt.
+    let month = Period::Month.start(now, now);
     let columns = format!(
         "SELECT {KEY_COLUMNS}, start_hour, last_hour, bytes FROM keys LEFT JOIN periods ON periods.key = keys.id ORDER BY id"
     );
     each(&moment, &columns, |row| {
-        let plan: String = row.get("plan")?;
-        let (name, period) = plans.get(&plan).ok_or_else(|| ReadError::Damaged(format!("a key on the missing plan {plan}")))?;
+        let plan = rows::text(row, KEY_PLAN)?;
+        let (name, period) = plans.get(plan).ok_or_else(|| ReadError::Damaged(format!("a key on the missing plan {plan}")))?;
         let key = rows::key(row, name.clone())?;
-        let start = period.start(key.period_anchor, now);
+        let start = match period {
+            Period::Month => month,
+            Period::Days(_) => period.start(key.period_anchor, now),
+        };
         let start_hour = Hour::of(start).0;
         let bytes = match row.get::<_, Option<i64>>("start_hour")? {
             None => 0,

@@ -127,6 +127,8 @@ async fn a_new_key_takes_the_plan_that_is_meant() {
     assert_eq!(done(&console, "POST", "/v1/keys", "{}").await["plan"], json!("large"), "the only one");
     done(&console, "POST", "/v1/plans", r#"{"name":"small"}"#).await;
     assert_eq!(call(&console, "POST", "/v1/keys", "{}").await.status, 400, "none of two");
+    done(&console, "POST", "/v1/plans", r#"{"name":"quickstart"}"#).await;
+    assert_eq!(done(&console, "POST", "/v1/keys", "{}").await["plan"], json!("quickstart"), "the one of the first run");
     done(&console, "POST", "/v1/plans", r#"{"name":"default"}"#).await;
     assert_eq!(done(&console, "POST", "/v1/keys", "{}").await["plan"], json!("default"), "the one of that name");
     assert_eq!(done(&console, "POST", "/v1/keys", r#"{"plan":"small"}"#).await["plan"], json!("small"), "the one asked for");

@@ -49,7 +49,7 @@ Examples:
   outgate keys create --allow-ip 192.0.2.7 --allow-ip 2001:db8::/32
   outgate keys create --allow-ip 192.0.2.7 --by-ip    (no password needed from there)")]
     Create {
-        /// Its plan; the one called default, or the only one, if not said
+        /// Its plan; if not said the one called default, else the one of the first run, else the only one
         #[arg(long, value_name = "NAME")]
         plan: Option<PlanName>,
         /// An address or network it may be used from (can be repeated); from anywhere if not said
@@ -214,7 +214,7 @@ fn shown(key: &Value, colour: Colour) -> String {
         ("id", text(key, "id")),
         ("plan", text(key, "plan")),
         ("state", colour.paint(paint, &state)),
-        ("used", format!("{} of {} since {}", size(period, "bytes"), limit(period), time(period, "start"))),
+        ("used", used(period)),
         ("begins again", time(period, "end")),
         ("open now", text(key, "open")),
         ("allowed from", list(key, "allow_ips", "anywhere")),
@@ -235,9 +235,10 @@ fn shown(key: &Value, colour: Colour) -> String {
     out
 }
 
-fn limit(period: &Value) -> String {
+fn used(period: &Value) -> String {
+    let (bytes, start) = (size(period, "bytes"), time(period, "start"));
     match period["limit"] {
-        Value::Null => "no limit".to_owned(),
-        _ => size(period, "limit"),
+        Value::Null => format!("{bytes} since {start} (no limit)"),
+        _ => format!("{bytes} of {} since {start}", size(period, "limit")),
     }
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::patience::HANG;
 
 /// One answer, as it came.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Reply {
     /// `HTTP/1.1`.
     pub version: String,
@@ -40,7 +40,7 @@ pub enum Expect {
 }
 
 /// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum WireError {
     /// A FIN where the answer should begin: not one byte came.
     Closed,
@@ -103,6 +103,15 @@ impl Reply {
     }
 }
 
+/// A failed assertion prints this: the answer as it came, its body cut short.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.raw[..self.raw.len().min(4096)];
+        write!(f, "{:?}", String::from_utf8_lossy(shown))?;
+        if shown.len() < self.raw.len() { write!(f, " and {} bytes", self.raw.len() - shown.len()) } else { Ok(()) }
+    }
+}
+
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -113,6 +122,13 @@ impl fmt::Display for WireError {
             Self::Hung(what) => write!(f, "nothing for {HANG:?} ({what})"),
             Self::Io(what) => f.write_str(what),
         }
+    }
+}
+
+/// A failed assertion prints this: text is read more easily than bytes.
+impl fmt::Debug for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -1,0 +1,19 @@
+//! The binary from outside: real sockets, real processes, throw-away servers.
+//!
+//! What belongs where: `provocations` makes every fault of the catalogue happen and checks all its outputs;
+//! `documents` holds documents 000 and 001 against their dialects, row by row; `http` is forwarding by the
+//! rules of RFC 9110 and 9112; `transfer` moves bytes in bulk and holds tunnels open; `ledger` is usage, plans
+//! and key states under traffic; `attack` is hostile input; `command` is the command line; `tidy` keeps the
+//! catalogue, its pages and its provocations together.
+
+mod attack;
+mod command;
+mod documents;
+mod http;
+mod ledger;
+mod provocations;
+mod tidy;
+mod transfer;
+
+/// The binary under test.
+const OUTGATE: &str = env!("CARGO_BIN_EXE_outgate");

@@ -1,0 +1,127 @@
+//! Who is asking.
+
+use outgate_faults::Slug;
+use outgate_testkit::patience::until;
+use outgate_testkit::wire::{Credentials, Ending, Expect, Wire};
+use outgate_testkit::script::{Script, Step};
+
+use super::outputs::{ask, connect_as, id, new_key, provoked, quickstart};
+
+#[tokio::test]
+async fn credentials_that_are_none() {
+    let gateway = quickstart(&[]).start();
+    let wrong = Credentials { user: gateway.told("key_id"), password: "x" }.header_line();
+    let unknown = Credentials { user: "nobody9", password: "x" }.header_line();
+    let malformed = |what: &str| provoked(Slug::CredentialsMalformed, "identify", format!("malformed credentials: {what}"));
+    let rows = [
+        (
+            String::new(),
+            provoked(
+                Slug::CredentialsMissing,
+                "identify",
+                "credentials are missing: send the key and its secret in Proxy-Authorization",
+            ),
+        ),
+        ("Proxy-Authorization: Basic %%%\r\n".to_owned(), malformed("they are not base64")),
+        ("Proxy-Authorization: Bearer abc\r\n".to_owned(), malformed("only the Basic scheme is taken")),
+        ("Proxy-Authorization: Basic YWJjZA==\r\n".to_owned(), malformed("there is no colon between user and password")),
+        (wrong, provoked(Slug::CredentialsWrong, "identify", "wrong key or secret")),
+        (unknown, provoked(Slug::CredentialsWrong, "identify", "wrong key or secret")),
+    ];
+    for (field, expected) in rows {
+        let (_wire, reply) = ask(&gateway, &format!("CONNECT echo.outgate:80 HTTP/1.1\r\nHost: e\r\n{field}\r\n")).await;
+        let record = expected.check(&gateway, &reply).await;
+        let lies_apart = gateway.auth_records().iter().any(|line| line["request_id"] == record["request_id"]);
+        assert!(lies_apart && !gateway.records().iter().any(|line| line["request_id"] == record["request_id"]), "{record}");
+    }
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down() {
+    let gateway = quickstart(&[]).start();
+    let guess = Credentials { user: gateway.told("key_id"), password: "guess" };
+    for _ in 0..10 {
+        let (_wire, reply) = connect_as(&gateway, guess, "echo.outgate:80").await;
+        assert_eq!(reply.header("X-Proxy-Error"), Some("credentials_wrong"));
+    }
+    let (_wire, reply) = connect_as(&gateway, guess, "echo.outgate:80").await;
+    let wait = reply.header("Retry-After").expect("a throttled login is told how long to wait").to_owned();
+    let sentence = format!("too many failed logins: wait {wait} s");
+    provoked(Slug::AuthThrottled, "identify", sentence).retry_after(1..=10).check(&gateway, &reply).await;
+    let (other, secret) = new_key(&gateway, &[]);
+    let (_wire, reply) = connect_as(&gateway, Credentials { user: &other, password: &secret }, "echo.outgate:80").await;
+    assert_eq!(reply.status, 200, "another key behind the same address is not concerned");
+}
+
+#[tokio::test]
+async fn keys_without_standing() {
+    let gateway = quickstart(&[]).start();
+    let revoked = new_key(&gateway, &[]);
+    let _done = gateway.admin(&["keys", "revoke", &revoked.0]);
+    let suspended = new_key(&gateway, &[]);
+    let _done = gateway.admin(&["keys", "suspend", &suspended.0]);
+    let elsewhere = new_key(&gateway, &["--allow-ip", "192.0.2.0/24"]);
+    let rows = [
+        (revoked, provoked(Slug::KeyRevoked, "identify", "this key was revoked")),
+        (suspended, provoked(Slug::KeySuspended, "identify", "this key is suspended")),
+        (elsewhere, provoked(Slug::SourceDenied, "identify", "this key may not be used from 127.0.0.1")),
+    ];
+    for ((user, password), expected) in rows {
+        let credentials = Credentials { user: &user, password: &password };
+        let (_wire, reply) = connect_as(&gateway, credentials, "echo.outgate:80").await;
+        let record = expected.check(&gateway, &reply).await;
+        assert_eq!(record["key"], user);
+        let (_wire, reply) = connect_as(&gateway, Credentials { user: &user, password: "guess" }, "echo.outgate:80").await;
+        assert_eq!(reply.header("X-Proxy-Error"), Some("credentials_wrong"), "only its owner learns what is wrong with a key");
+    }
+}
+
+#[tokio::test]
+async fn a_key_expires() {
+    let gateway = quickstart(&[]).start();
+    let (user, password) = new_key(&gateway, &["--expires", "1s"]);
+    let credentials = Credentials { user: &user, password: &password };
+    let mut wire = Wire::connect(gateway.proxy()).await.expect("the gateway listens");
+    let request = format!("GET http://echo.outgate/ HTTP/1.1\r\nHost: echo.outgate\r\n{}\r\n", credentials.header_line());
+    let reply = loop {
+        wire.send(request.as_bytes()).await.expect("the connection stays usable");
+        let reply = wire.reply(Expect::Body).await.expect("an answer");
+        if reply.status != 200 {
+            break reply;
+        }
+    };
+    let shown: serde_json::Value = serde_json::from_str(&gateway.admin(&["keys", "show", &user, "--json"])).expect("JSON");
+    let expires = shown["expires"].as_str().expect("it has an end");
+    let sentence = format!("this key expired at {} {} UTC", &expires[..10], &expires[11..16]);
+    provoked(Slug::KeyExpired, "identify", sentence).check(&gateway, &reply).await;
+}
+
+/// Losing its standing cuts what a key has open; the client cannot be told any more, the record names the reason.
+#[tokio::test]
+async fn open_tunnels_of_a_key_are_cut() {
+    let origin = Script::start(vec![Step::Write(b"hello".to_vec()), Step::Stall]);
+    let gateway = quickstart(&[]).start();
+    let rows = [
+        ("revoke", provoked(Slug::KeyRevoked, "settle", "this key was revoked")),
+        ("suspend", provoked(Slug::KeySuspended, "settle", "this key is suspended")),
+        ("block", provoked(Slug::KeyBlocked, "settle", "this key is blocked by an administrator")),
+    ];
+    for (action, expected) in rows {
+        let (user, password) = new_key(&gateway, &[]);
+        let credentials = Credentials { user: &user, password: &password };
+        let (mut wire, reply) = connect_as(&gateway, credentials, &origin.address().to_string()).await;
+        assert_eq!(wire.exactly(5).await.as_deref(), Ok(&b"hello"[..]));
+        let _done = gateway.admin(&["keys", action, &user]);
+        let record = expected.check_cut(&gateway, &mut wire, &id(&reply), 200).await;
+        assert_eq!(record["ended_by"], "cut");
+        assert_eq!((&record["bytes_down"], &record["bytes_up"]), (&5.into(), &0.into()), "what it used is still counted");
+    }
+    // The origin too is told that it was no clean end: its connections are gone, not half open.
+    until("the origin's connections to be over", || (origin.connections() == 3).then_some(())).await;
+    let (user, password) = new_key(&gateway, &[]);
+    let (mut wire, _) = connect_as(&gateway, Credentials { user: &user, password: &password }, &origin.address().to_string()).await;
+    assert_eq!(wire.exactly(5).await.as_deref(), Ok(&b"hello"[..]), "other keys go on");
+    wire.finish().await.expect("an open tunnel");
+    drop(wire);
+    let _ = Ending::Fin;
+}
