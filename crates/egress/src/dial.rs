@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use outgate_faults::fact::Seconds;
 use outgate_faults::{Fault, raise};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -85,13 +86,14 @@ impl DialError {
             DialErrorKind::Metadata => raise::target_metadata(host),
             DialErrorKind::Rule(rule) => raise::target_denied(host, rule),
             DialErrorKind::Loop => raise::loop_detected(format_args!("{host}:{port} is this gateway itself")),
-            DialErrorKind::Dns(DnsError::NotFound) => raise::dns_not_found(host),
+            DialErrorKind::Dns(DnsError::NotFound) => raise::dns_not_found(host, "NXDOMAIN"),
+            DialErrorKind::Dns(DnsError::NoAddress) => raise::dns_not_found(host, "NOERROR"),
             DialErrorKind::Dns(DnsError::Failed(rcode)) => raise::dns_failed(host, rcode),
             DialErrorKind::Dns(DnsError::Timeout) => raise::dns_timeout(host),
             DialErrorKind::Refused => raise::target_refused(host, port),
             DialErrorKind::Unreachable => raise::target_unreachable(host, port),
             DialErrorKind::Reset => raise::target_reset(host, port),
-            DialErrorKind::Timeout(after) => raise::connect_timeout(host, port, after.as_secs()),
+            DialErrorKind::Timeout(after) => raise::connect_timeout(host, port, Seconds(*after)),
             DialErrorKind::NoResources => raise::overloaded("sockets"),
         };
         match &self.detail {
@@ -135,10 +137,7 @@ impl Egress {
                     return Err(fail(DialErrorKind::Metadata, None));
                 }
                 let lookup = tokio::time::timeout_at(deadline.into(), self.resolver.lookup(name));
-                resolved = lookup
-                    .await
-                    .unwrap_or(Err(DnsError::Timeout))
-                    .map_err(|e| fail(DialErrorKind::Dns(e), None))?;
+                resolved = lookup.await.unwrap_or(Err(DnsError::Timeout)).map_err(|e| fail(DialErrorKind::Dns(e), None))?;
                 (&resolved, started.elapsed())
             }
         };
@@ -152,7 +151,9 @@ impl Egress {
         };
         match outcome {
             Ok(Ok((stream, address))) => Ok(Dialed { stream, address, dns, connect: connecting.elapsed() }),
-            Ok(Err((error, address))) => Err(fail(classify(&error, connecting.elapsed()), Some(format!("connect to {address}: {error}")))),
+            Ok(Err((error, address))) => {
+                Err(fail(classify(&error, connecting.elapsed()), Some(format!("connect to {address}: {error}"))))
+            }
             Err(_) => {
                 let waited = until.saturating_duration_since(connecting);
                 let detail = format!("no answer from {checked:?} within {waited:?}");
@@ -169,7 +170,7 @@ impl Egress {
         denied: &dyn Fn(IpAddr) -> Option<String>,
     ) -> Result<Vec<SocketAddr>, DialErrorKind> {
         let mut allowed = Vec::with_capacity(addresses.len());
-        let mut refusal = DialErrorKind::Dns(DnsError::NotFound);
+        let mut refusal = DialErrorKind::Dns(DnsError::NoAddress);
         for ip in addresses.iter().copied().map(guard::canonical) {
             match self.settings.guard.judge(ip) {
                 Verdict::Private(class) => refusal = DialErrorKind::Private(class),
@@ -187,9 +188,11 @@ impl Egress {
     /// Whether connecting there would reach this process: the port is one of ours, and the address
     /// is the listener's or, for a wildcard listener, any address of this machine.
     fn is_own(&self, ip: IpAddr, port: u16) -> bool {
-        self.settings.own.iter().filter(|own| own.port() == port).any(|own| {
-            own.ip() == ip || (own.ip().is_unspecified() && UdpSocket::bind((ip, 0)).is_ok())
-        })
+        self.settings
+            .own
+            .iter()
+            .filter(|own| own.port() == port)
+            .any(|own| own.ip() == ip || (own.ip().is_unspecified() && UdpSocket::bind((ip, 0)).is_ok()))
     }
 
     async fn connect(&self, address: SocketAddr) -> Result<(TcpStream, SocketAddr), (io::Error, SocketAddr)> {

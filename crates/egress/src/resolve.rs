@@ -36,8 +36,10 @@ impl Default for DnsSettings {
 /// Why a name has no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DnsError {
-    /// NXDOMAIN, or the name exists and has no address.
+    /// NXDOMAIN: there is no such name.
     NotFound,
+    /// The name exists and has no address.
+    NoAddress,
     /// The server answered with another code, given here (`SERVFAIL`, `REFUSED`…), or not in DNS.
     Failed(String),
     /// No server answered in time.
@@ -48,6 +50,7 @@ impl fmt::Display for DnsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("no such name"),
+            Self::NoAddress => f.write_str("the name has no address"),
             Self::Failed(rcode) => write!(f, "DNS answered {rcode}"),
             Self::Timeout => f.write_str("DNS did not answer in time"),
         }
@@ -100,7 +103,7 @@ impl Resolver {
         let answer = self.inner.lookup_ip(fqdn).await.map_err(reason)?;
         let addresses: Arc<[IpAddr]> = answer.iter().collect();
         if addresses.is_empty() {
-            return Err(DnsError::NotFound);
+            return Err(DnsError::NoAddress);
         }
         self.keep(name, &addresses, answer.valid_until());
         Ok(addresses)
@@ -141,7 +144,8 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
 fn reason(error: NetError) -> DnsError {
     match error {
         NetError::Dns(WireError::NoRecordsFound(none)) => match none.response_code {
-            ResponseCode::NXDomain | ResponseCode::NoError => DnsError::NotFound,
+            ResponseCode::NXDomain => DnsError::NotFound,
+            ResponseCode::NoError => DnsError::NoAddress,
             code => DnsError::Failed(rcode(code)),
         },
         NetError::Dns(WireError::ResponseCode(ResponseCode::NXDomain)) => DnsError::NotFound,

@@ -237,6 +237,8 @@ impl Agent {
         let limits = Limits { max_tunnels: self.settings.max_tunnels as usize, ..Limits::default() };
         let joined = shell::join(stream, behind, &hello, limits).await.map_err(|error| match error {
             HandshakeError::Goodbye(why) if why.slug == "revoked" => Failure::Revoked(why.text),
+            // Until the operator lets it work again; the links that are left go on with what is open.
+            HandshakeError::Goodbye(why) if why.slug == "draining" => Failure::Transient(why.text),
             HandshakeError::Goodbye(why) => Failure::Refused(format!("the gateway declined: {}", why.text)),
             HandshakeError::Io(_) | HandshakeError::Protocol(_) => transient(&error),
         })?;

@@ -105,7 +105,7 @@ impl Outside {
         };
         let (stream, behind) = timeout_at(deadline.into(), dial)
             .await
-            .map_err(|_| raise::connect_timeout(&connect.host, connect.port, start.elapsed().as_secs()))?
+            .map_err(|_| raise::connect_timeout(&connect.host, connect.port, outgate_faults::fact::Seconds(start.elapsed())))?
             .map_err(|error| raise::target_unreachable(&connect.host, connect.port).with_detail(error))?;
         let address = stream.tcp().peer_addr().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), connect.port));
         let connected = Connected { address, dns: Duration::ZERO, connect: start.elapsed() };

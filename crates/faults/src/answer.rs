@@ -69,17 +69,11 @@ impl Fault {
             ("Date", fact::bounded(teller.date, LONGEST_TEXT)),
             ("Proxy-Status", fault_value(self, teller.hop)),
             ("X-Proxy-Error", slug.name().to_owned()),
-            (
-                "X-Outgate-Request-Id",
-                fact::bounded(teller.request_id, LONGEST_TEXT),
-            ),
+            ("X-Outgate-Request-Id", fact::bounded(teller.request_id, LONGEST_TEXT)),
         ];
         if status == 407 {
             let realm = string(&fact::bounded(teller.realm, LONGEST_TEXT));
-            headers.push((
-                "Proxy-Authenticate",
-                format!("Basic realm={realm}, charset=\"UTF-8\""),
-            ));
+            headers.push(("Proxy-Authenticate", format!("Basic realm={realm}, charset=\"UTF-8\"")));
         }
         if let Some(wait) = self.retry_after() {
             // Rounded up, and never 0: a client that comes back a moment too early only fails again.
@@ -88,14 +82,8 @@ impl Fault {
         }
         if let Some(limit) = self.rate_limit().filter(|_| status == 429) {
             let policy = string(&fact::bounded(&limit.policy, LONGEST_TEXT));
-            headers.push((
-                "RateLimit-Policy",
-                format!("{policy};q={};w={}", limit.quota, limit.window),
-            ));
-            headers.push((
-                "RateLimit",
-                format!("{policy};r={};t={}", limit.remaining, limit.reset),
-            ));
+            headers.push(("RateLimit-Policy", format!("{policy};q={};w={}", limit.quota, limit.window)));
+            headers.push(("RateLimit", format!("{policy};r={};t={}", limit.remaining, limit.reset)));
         }
         if let Some(url) = teller.docs_url {
             let url = fact::bounded(url, LONGEST_URL).replace(['<', '>', ' '], "");
@@ -103,14 +91,7 @@ impl Fault {
         }
         headers.push(("Content-Type", "text/plain".to_owned()));
         headers.push(("Content-Length", body.len().to_string()));
-        Answer {
-            slug,
-            status,
-            reason: dialect.reason(slug),
-            headers,
-            body,
-            close: dialect.closes(),
-        }
+        Answer { slug, status, reason: dialect.reason(slug), headers, body, close: dialect.closes() }
     }
 }
 
@@ -140,25 +121,16 @@ impl Answer {
 
     /// What becomes of the connection, given what the edge wants.
     pub fn connection(&self, wanted: Connection) -> Connection {
-        if self.close {
-            Connection::Close
-        } else {
-            wanted
-        }
+        if self.close { Connection::Close } else { wanted }
     }
 
     /// The fields for HTTP/2: lower-case names, no `Connection`. Status and body go as they are; there is no reason phrase.
     pub fn http2_headers(&self) -> impl Iterator<Item = (String, &str)> {
-        self.headers
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
+        self.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
     }
 
     /// The value of a field, by its name in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }

@@ -6,27 +6,17 @@ use std::borrow::Cow;
 
 /// The status with its own phrase and the fault's sentence.
 fn plain(status: u16) -> Telling {
-    Telling {
-        status,
-        reason: Cow::Borrowed(standard_phrase(status)),
-        body: None,
-    }
+    Telling { status, reason: Cow::Borrowed(standard_phrase(status)), body: None }
 }
 
 /// The status with its own phrase and a fixed body.
 fn fixed(status: u16, body: &'static str) -> Telling {
-    Telling {
-        body: Some(Cow::Borrowed(body)),
-        ..plain(status)
-    }
+    Telling { body: Some(Cow::Borrowed(body)), ..plain(status) }
 }
 
 /// The status with a phrase of the dialect and a fixed body.
 fn named(status: u16, reason: &'static str, body: &'static str) -> Telling {
-    Telling {
-        reason: Cow::Borrowed(reason),
-        ..fixed(status, body)
-    }
+    Telling { reason: Cow::Borrowed(reason), ..fixed(status, body) }
 }
 
 /// The default: each row's own status.
@@ -49,19 +39,19 @@ pub(crate) fn rfc(slug: Slug) -> Telling {
 pub(crate) fn atlasvpn(slug: Slug) -> Telling {
     use Slug::*;
     match slug {
-        MalformedRequest | MalformedTarget | RequestTimeout | UriTooLong | ExpectationFailed
-        | HeaderTooLarge | MethodUnsupported | VersionUnsupported | WrongProtocol
-        | HttpsNeedsConnect => plain(400),
+        MalformedRequest | MalformedTarget | RequestTimeout | UriTooLong | ExpectationFailed | HeaderTooLarge
+        | MethodUnsupported | VersionUnsupported | WrongProtocol | HttpsNeedsConnect => plain(400),
         // A mistake in the user name's modifiers is the client's, and no login helps against it.
-        ModifierUnknown | CountryInvalid | StateInvalid | CityInvalid | SessionInvalid
-        | TargetingUnsupported | TtlInvalid => plain(400),
+        ModifierUnknown | CountryInvalid | StateInvalid | CityInvalid | SessionInvalid | TargetingUnsupported | TtlInvalid => {
+            plain(400)
+        }
         BandwidthExhausted => plain(402),
-        KeyBlocked | PortDenied | TargetPrivate | TargetMetadata | TargetDenied | PoolDenied
-        | CountryDenied => plain(403),
+        KeyBlocked | PortDenied | TargetPrivate | TargetMetadata | TargetDenied | PoolDenied | CountryDenied => plain(403),
         // Never retried, and the target (the proxy itself) is one that may not be asked for.
         LoopDetected => plain(403),
-        CredentialsMissing | CredentialsMalformed | CredentialsWrong | KeyExpired | KeyRevoked
-        | KeySuspended | SourceDenied => fixed(407, "Invalid or expired access token"),
+        CredentialsMissing | CredentialsMalformed | CredentialsWrong | KeyExpired | KeyRevoked | KeySuspended | SourceDenied => {
+            fixed(407, "Invalid or expired access token")
+        }
         // The advice of 429 is theirs: wait with growing delays.
         AuthThrottled | RateLimited | ThreadsExceeded => plain(429),
         Internal | Overloaded | Draining | LedgerUnavailable => plain(502),
@@ -78,11 +68,10 @@ pub(crate) fn atlasvpn(slug: Slug) -> Telling {
         | TlsHandshakeFailed
         | TlsCertificateInvalid => plain(502),
         ExitTimeout | DnsTimeout | ConnectTimeout | ResponseTimeout => plain(504),
-        ProxyDnsFailed | ProxyRefused | ProxyUnreachable | ProxyReset | ProxyTlsFailed
-        | ProxyNotAProxy => plain(502),
+        ProxyDnsFailed | ProxyRefused | ProxyUnreachable | ProxyReset | ProxyTlsFailed | ProxyNotAProxy => plain(502),
         ProxyTimeout => plain(504),
-        TargetUnauthorized | TargetForbidden | TargetChallenged | TargetRateLimited
-        | TargetUnavailable | TargetGatewayError | TargetError => passed_through(slug),
+        TargetUnauthorized | TargetForbidden | TargetChallenged | TargetRateLimited | TargetUnavailable | TargetGatewayError
+        | TargetError => passed_through(slug),
     }
 }
 
@@ -91,17 +80,15 @@ pub(crate) fn atlasvpn(slug: Slug) -> Telling {
 pub(crate) fn proxies_fo(slug: Slug) -> Telling {
     use Slug::*;
     match slug {
-        MalformedRequest | MalformedTarget | RequestTimeout | UriTooLong | HeaderTooLarge
-        | MethodUnsupported | VersionUnsupported | WrongProtocol | HttpsNeedsConnect => plain(400),
+        MalformedRequest | MalformedTarget | RequestTimeout | UriTooLong | HeaderTooLarge | MethodUnsupported
+        | VersionUnsupported | WrongProtocol | HttpsNeedsConnect => plain(400),
         ExpectationFailed => plain(417),
-        CredentialsMissing | CredentialsMalformed | CredentialsWrong | KeyExpired | KeyRevoked
-        | KeySuspended | SourceDenied => fixed(407, "Incorrect username or password"),
-        // "Username or password is wrong, or your targeting modifiers contain an unrecognised value."
-        ModifierUnknown | PoolDenied | SessionInvalid | TargetingUnsupported => {
+        CredentialsMissing | CredentialsMalformed | CredentialsWrong | KeyExpired | KeyRevoked | KeySuspended | SourceDenied => {
             fixed(407, "Incorrect username or password")
         }
-        KeyBlocked | PortDenied | TargetPrivate | TargetMetadata | TargetDenied | CountryDenied
-        | LoopDetected => plain(400),
+        // "Username or password is wrong, or your targeting modifiers contain an unrecognised value."
+        ModifierUnknown | PoolDenied | SessionInvalid | TargetingUnsupported => fixed(407, "Incorrect username or password"),
+        KeyBlocked | PortDenied | TargetPrivate | TargetMetadata | TargetDenied | CountryDenied | LoopDetected => plain(400),
         BandwidthExhausted => fixed(452, "exceeded bandwidth limit"),
         ThreadsExceeded => fixed(453, "exceeded threads limit"),
         CountryInvalid => named(454, "Invalid Country Code", "invalid country code"),
@@ -126,10 +113,11 @@ pub(crate) fn proxies_fo(slug: Slug) -> Telling {
         | UpgradeFailed
         | TlsHandshakeFailed
         | TlsCertificateInvalid => plain(502),
-        ProxyDnsFailed | ProxyRefused | ProxyUnreachable | ProxyTimeout | ProxyReset
-        | ProxyTlsFailed | ProxyNotAProxy => plain(502),
-        TargetUnauthorized | TargetForbidden | TargetChallenged | TargetRateLimited
-        | TargetUnavailable | TargetGatewayError | TargetError => passed_through(slug),
+        ProxyDnsFailed | ProxyRefused | ProxyUnreachable | ProxyTimeout | ProxyReset | ProxyTlsFailed | ProxyNotAProxy => {
+            plain(502)
+        }
+        TargetUnauthorized | TargetForbidden | TargetChallenged | TargetRateLimited | TargetUnavailable | TargetGatewayError
+        | TargetError => passed_through(slug),
     }
 }
 

@@ -88,9 +88,9 @@ catalogue! {
         Client 501 Some(ErrorType::HttpRequestError);
         Never, Structural, User, CommandNotSupported;
         wait Wait::Unknown;
-        Gateway, Raised::Yes;
+        Gateway, WAYS_IN;
         says "method {method} is not supported";
-        cause "This proxy does not carry out the method. TRACE is refused because its echo would show credentials to scripts; over SOCKS5, BIND and UDP ASSOCIATE are refused because only CONNECT is offered. Requests in a transfer coding other than chunked end here too.";
+        cause "This proxy does not carry out the method. Over SOCKS5, BIND and UDP ASSOCIATE are refused because only CONNECT is offered.";
         fix "Use another method, or send the request through a CONNECT tunnel, where the method is between the client and the target. With SOCKS5, use CONNECT.";
     }
 
@@ -202,7 +202,7 @@ catalogue! {
         wait Wait::Fact("seconds");
         Gateway, Raised::Yes;
         says "too many failed logins from this address: wait {seconds} s";
-        cause "The source address has sent many wrong credentials in a short time, so the gateway answers without looking at further ones until the wait is over. One misconfigured job behind a shared address is enough to hold up its neighbours.";
+        cause "The source address has sent many wrong credentials in a short time, so the gateway answers without looking at further ones until the wait is over. It counts per address and key id first, so one misconfigured job holds up its own key; only many failures with different ids hold up the whole address.";
         fix "Stop the client that sends wrong credentials: the records of authentication failures list source, key id and time. Then wait for `Retry-After`. Retrying earlier does not lengthen the wait, but cannot succeed either.";
     }
 
@@ -488,14 +488,14 @@ catalogue! {
 
     // ── target: the site, seen from the hop that connects ──────────────────────────────────────────────────────────
 
-    DnsNotFound dns_not_found(host = "nosuch.example.com") {
+    DnsNotFound dns_not_found(host = "nosuch.example.com", rcode = "NXDOMAIN") {
         Target 502 Some(ErrorType::DnsError);
         Never, Structural, User, HostUnreachable;
         wait Wait::Unknown;
         Gateway, Raised::Yes;
-        says "the name {host} does not exist";
-        with "rcode" = "NXDOMAIN";
-        cause "The DNS answered that there is no such name, or that the name has no address. This is an answer, not a failure to get one.";
+        says "the name {host} has no address ({rcode})";
+        with "rcode" = "{rcode}";
+        cause "The DNS answered that there is no such name (NXDOMAIN), or that the name is there and has no address (NOERROR). This is an answer, not a failure to get one.";
         fix "Check the spelling of the host. If the name works elsewhere, it is internal or very new: the hop that connects (the exit, if there is one) resolves it, not the client. A negative answer can be cached for some minutes.";
     }
 

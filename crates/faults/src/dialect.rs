@@ -73,38 +73,28 @@ impl Dialect {
 
     /// The default: one distinct status per cause, and the slug in the reason phrase.
     pub fn outgate() -> Dialect {
-        static OUTGATE: LazyLock<Dialect> = LazyLock::new(|| {
-            Dialect::built("outgate", ReasonStyle::Slug, false, "\n", builtin::outgate)
-        });
+        static OUTGATE: LazyLock<Dialect> =
+            LazyLock::new(|| Dialect::built("outgate", ReasonStyle::Slug, false, "\n", builtin::outgate));
         OUTGATE.clone()
     }
 
     /// Registered status codes only, otherwise as the default.
     pub fn rfc() -> Dialect {
-        static RFC: LazyLock<Dialect> =
-            LazyLock::new(|| Dialect::built("rfc", ReasonStyle::Slug, false, "\n", builtin::rfc));
+        static RFC: LazyLock<Dialect> = LazyLock::new(|| Dialect::built("rfc", ReasonStyle::Slug, false, "\n", builtin::rfc));
         RFC.clone()
     }
 
     /// The published error contract of atlasvpn: seven statuses, plain bodies, every answer closes.
     pub fn atlasvpn() -> Dialect {
-        static ATLASVPN: LazyLock<Dialect> = LazyLock::new(|| {
-            Dialect::built("atlasvpn", ReasonStyle::Plain, true, "", builtin::atlasvpn)
-        });
+        static ATLASVPN: LazyLock<Dialect> =
+            LazyLock::new(|| Dialect::built("atlasvpn", ReasonStyle::Plain, true, "", builtin::atlasvpn));
         ATLASVPN.clone()
     }
 
     /// The published error contract of proxies.fo: 407 for every login, 452 to 455 for plan and targeting.
     pub fn proxies_fo() -> Dialect {
-        static PROXIES_FO: LazyLock<Dialect> = LazyLock::new(|| {
-            Dialect::built(
-                "proxies.fo",
-                ReasonStyle::Plain,
-                false,
-                "",
-                builtin::proxies_fo,
-            )
-        });
+        static PROXIES_FO: LazyLock<Dialect> =
+            LazyLock::new(|| Dialect::built("proxies.fo", ReasonStyle::Plain, false, "", builtin::proxies_fo));
         PROXIES_FO.clone()
     }
 
@@ -124,10 +114,7 @@ impl Dialect {
         let mut problems = Vec::new();
         let name_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
         if spec.name.is_empty() || spec.name.len() > 32 || !spec.name.bytes().all(name_byte) {
-            problems.push(
-                "a dialect's name is 1 to 32 lower-case letters, digits, '.', '_' and '-'"
-                    .to_owned(),
-            );
+            problems.push("a dialect's name is 1 to 32 lower-case letters, digits, '.', '_' and '-'".to_owned());
         }
         if Dialect::BUILTIN.contains(&spec.name.as_str()) {
             problems.push(format!("'{}' is a built-in dialect", spec.name));
@@ -138,28 +125,15 @@ impl Dialect {
             if let Err(why) = check_status(*to) {
                 problems.push(format!("status {from}: {why}"));
             }
-            if spec
-                .statuses
-                .iter()
-                .filter(|(other, _)| other == from)
-                .count()
-                > 1
-            {
+            if spec.statuses.iter().filter(|(other, _)| other == from).count() > 1 {
                 problems.push(format!("status {from} is mapped twice"));
             }
             if !base.tellings.iter().any(|telling| telling.status == *from) {
-                problems.push(format!(
-                    "no fault has status {from} in the dialect '{}'",
-                    base.name
-                ));
+                problems.push(format!("no fault has status {from} in the dialect '{}'", base.name));
             }
         }
         for telling in &mut tellings {
-            if let Some((_, to)) = spec
-                .statuses
-                .iter()
-                .find(|(from, _)| *from == telling.status)
-            {
+            if let Some((_, to)) = spec.statuses.iter().find(|(from, _)| *from == telling.status) {
                 telling.move_to(*to);
             }
         }
@@ -179,10 +153,7 @@ impl Dialect {
             }
             if let Some(reason) = &fault.reason {
                 if reason.trim().is_empty() || reason.len() > 64 || !is_line(reason) {
-                    problems.push(format!(
-                        "{}: a reason is 1 to 64 characters of printable ASCII",
-                        fault.slug
-                    ));
+                    problems.push(format!("{}: a reason is 1 to 64 characters of printable ASCII", fault.slug));
                 }
                 telling.reason = Cow::Owned(reason.clone());
             }
@@ -247,21 +218,9 @@ impl Dialect {
         &self.0.tellings[slug.index()]
     }
 
-    fn built(
-        name: &str,
-        style: ReasonStyle,
-        close: bool,
-        line_end: &'static str,
-        tell: fn(Slug) -> Telling,
-    ) -> Dialect {
+    fn built(name: &str, style: ReasonStyle, close: bool, line_end: &'static str, tell: fn(Slug) -> Telling) -> Dialect {
         let tellings = Slug::ALL.iter().map(|slug| tell(*slug)).collect();
-        Dialect(Arc::new(Inner {
-            name: name.to_owned(),
-            style,
-            close,
-            line_end,
-            tellings,
-        }))
+        Dialect(Arc::new(Inner { name: name.to_owned(), style, close, line_end, tellings }))
     }
 }
 
@@ -288,17 +247,10 @@ fn check_body(body: &str, row: &Row) -> Result<(), String> {
     }
     for piece in template::pieces(body)? {
         match piece {
-            template::Piece::Fact(fact) | template::Piece::Optional { fact, .. }
-                if row.position(fact).is_none() =>
-            {
-                return Err(format!(
-                    "no fact '{fact}' (facts: {})",
-                    row.facts.join(", ")
-                ));
+            template::Piece::Fact(fact) | template::Piece::Optional { fact, .. } if row.position(fact).is_none() => {
+                return Err(format!("no fact '{fact}' (facts: {})", row.facts.join(", ")));
             }
-            template::Piece::Text(_)
-            | template::Piece::Fact(_)
-            | template::Piece::Optional { .. } => {}
+            template::Piece::Text(_) | template::Piece::Fact(_) | template::Piece::Optional { .. } => {}
         }
     }
     Ok(())

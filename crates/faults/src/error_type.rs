@@ -65,10 +65,7 @@ error_types! {
 impl ErrorType {
     /// The type with this exact token.
     pub fn parse(token: &str) -> Option<ErrorType> {
-        ErrorType::ALL
-            .iter()
-            .copied()
-            .find(|kind| kind.token() == token)
+        ErrorType::ALL.iter().copied().find(|kind| kind.token() == token)
     }
 }
 

@@ -18,11 +18,7 @@ pub fn render(value: impl Display) -> String {
 
 /// Renders a value as printable ASCII of at most `longest` bytes; `"` becomes `'`, every other unsafe character `?`.
 pub(crate) fn bounded(value: impl Display, longest: usize) -> String {
-    let mut out = Harmless {
-        text: String::new(),
-        longest,
-        cut: false,
-    };
+    let mut out = Harmless { text: String::new(), longest, cut: false };
     // An error here is our own signal that the text is full; a value that fails to render keeps what it wrote.
     let _ = write!(out, "{value}");
     let Harmless { mut text, cut, .. } = out;
@@ -31,6 +27,20 @@ pub(crate) fn bounded(value: impl Display, longest: usize) -> String {
         text.push_str(CUT);
     }
     text
+}
+
+/// A wait as a fact: whole seconds, or one decimal where they would say too little (`0.3`).
+pub struct Seconds(pub std::time::Duration);
+
+impl Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(wait) = self;
+        if wait.subsec_millis() < 50 || wait.as_secs() >= 10 {
+            write!(f, "{}", wait.as_secs())
+        } else {
+            write!(f, "{:.1}", wait.as_secs_f64())
+        }
+    }
 }
 
 struct Harmless {

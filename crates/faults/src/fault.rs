@@ -69,30 +69,13 @@ impl Fault {
     /// declare are dropped, missing ones are empty, and all are made harmless again: the other hop is not trusted.
     pub fn from_wire(slug: &str, facts: &[(String, String)]) -> Option<Fault> {
         let slug = Slug::parse(slug)?;
-        let value = |name: &&str| {
-            facts
-                .iter()
-                .find(|(given, _)| given == name)
-                .map_or("", |(_, value)| value)
-        };
-        Some(Fault::raise(
-            slug,
-            slug.row()
-                .facts
-                .iter()
-                .map(|name| fact::render(value(name)))
-                .collect(),
-        ))
+        let value = |name: &&str| facts.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value);
+        Some(Fault::raise(slug, slug.row().facts.iter().map(|name| fact::render(value(name))).collect()))
     }
 
     /// What to send to another hop: [`Fault::from_wire`] takes it back. The detail is not part of it.
     pub fn to_wire(&self) -> (&'static str, Vec<(String, String)>) {
-        (
-            self.slug().name(),
-            self.facts()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-        )
+        (self.slug().name(), self.facts().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     /// What happened.
@@ -120,25 +103,17 @@ impl Fault {
 
     /// A template with this fault's facts.
     pub(crate) fn fill(&self, template: &str) -> String {
-        fact_line(template::render(template, |name| {
-            self.fact(name).unwrap_or("")
-        }))
+        fact_line(template::render(template, |name| self.fact(name).unwrap_or("")))
     }
 
     /// The declared facts and their values.
     pub fn facts(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.row()
-            .facts
-            .iter()
-            .copied()
-            .zip(self.0.facts.iter().map(String::as_str))
+        self.row().facts.iter().copied().zip(self.0.facts.iter().map(String::as_str))
     }
 
     /// The value of one declared fact.
     pub fn fact(&self, name: &str) -> Option<&str> {
-        self.row()
-            .position(name)
-            .map(|at| self.0.facts[at].as_str())
+        self.row().position(name).map(|at| self.0.facts[at].as_str())
     }
 
     /// How long to wait before a retry: what was set, else what the row knows.
@@ -193,17 +168,8 @@ impl Fault {
 
     /// The extra RFC 9209 parameters, the row's own first.
     pub fn params(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
-        let declared = self
-            .row()
-            .params
-            .iter()
-            .map(|(key, value)| (*key, Cow::Owned(self.fill(value))));
-        declared.chain(
-            self.0
-                .params
-                .iter()
-                .map(|(key, value)| (*key, Cow::Borrowed(value.as_str()))),
-        )
+        let declared = self.row().params.iter().map(|(key, value)| (*key, Cow::Owned(self.fill(value))));
+        declared.chain(self.0.params.iter().map(|(key, value)| (*key, Cow::Borrowed(value.as_str()))))
     }
 
     /// Adds an extra RFC 9209 parameter with a string value. A key that is none in structured fields is dropped.
@@ -239,10 +205,7 @@ fn fact_line(mut line: String) -> String {
 /// Keeps at most `longest` bytes, whole characters only.
 fn cut(text: &mut String, longest: usize) {
     if text.len() > longest {
-        let end = (0..=longest)
-            .rev()
-            .find(|at| text.is_char_boundary(*at))
-            .unwrap_or(0);
+        let end = (0..=longest).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
     }
 }

@@ -46,10 +46,7 @@ pub fn markdown() -> String {
     text.push_str("\n## All of them\n\n");
     push_table(&mut text);
     for layer in Layer::ALL {
-        text.push_str(&format!(
-            "\n## Layer: {layer}\n\nWhat it covers: {}.\n",
-            layer.meaning()
-        ));
+        text.push_str(&format!("\n## Layer: {layer}\n\nWhat it covers: {}.\n", layer.meaning()));
         for slug in Slug::ALL.iter().filter(|slug| slug.row().layer == *layer) {
             push_page(&mut text, *slug);
         }
@@ -74,13 +71,7 @@ fn push_table(text: &mut String) {
             text.push_str(&format!(" {} |", dialect.status(*slug)));
         }
         let socks = row.socks.byte();
-        text.push_str(&format!(
-            " {} | {} | {} | {} | {socks:02} |\n",
-            error_type(row),
-            row.retry,
-            row.lasting,
-            row.fixer
-        ));
+        text.push_str(&format!(" {} | {} | {} | {} | {socks:02} |\n", error_type(row), row.retry, row.lasting, row.fixer));
     }
 }
 
@@ -91,21 +82,12 @@ fn push_page(text: &mut String, slug: Slug) {
     let mut lines = Vec::new();
     let mut statuses: Vec<String> = Vec::new();
     for line in &page.dialects {
-        let body = line
-            .body
-            .as_ref()
-            .map(|body| format!(", body `{body}`"))
-            .unwrap_or_default();
-        statuses.push(format!(
-            "{}: `{} {}`{body}",
-            line.dialect, line.status, line.reason
-        ));
+        let body = line.body.as_ref().map(|body| format!(", body `{body}`")).unwrap_or_default();
+        statuses.push(format!("{}: `{} {}`{body}", line.dialect, line.status, line.reason));
     }
     match row.layer {
         Layer::Origin => lines.push("status: the target's own, in every dialect".to_owned()),
-        Layer::Transport => {
-            lines.push("status: none arrives; a relay in front says it with its own".to_owned())
-        }
+        Layer::Transport => lines.push("status: none arrives; a relay in front says it with its own".to_owned()),
         Layer::Client
         | Layer::Auth
         | Layer::Policy
@@ -117,18 +99,10 @@ fn push_page(text: &mut String, slug: Slug) {
             lines.extend(statuses);
         }
     }
-    lines.push(format!(
-        "SOCKS5: {:02}, {}",
-        page.socks5,
-        row.socks.meaning()
-    ));
+    lines.push(format!("SOCKS5: {:02}, {}", page.socks5, row.socks.meaning()));
     lines.push(format!("retry: **{}**: {}", row.retry, row.retry.meaning()));
     lines.push(format!("{}: {}", row.lasting, row.lasting.meaning()));
-    lines.push(format!(
-        "who can end it: {} ({})",
-        row.fixer,
-        row.fixer.meaning()
-    ));
+    lines.push(format!("who can end it: {} ({})", row.fixer, row.fixer.meaning()));
     if row.seen == Seen::UserEnd {
         lines.push(format!("seen from: the {}", row.seen));
     }
@@ -138,10 +112,7 @@ fn push_page(text: &mut String, slug: Slug) {
     for line in lines {
         text.push_str(&format!("- {line}\n"));
     }
-    text.push_str(&format!(
-        "\n**Cause.** {}\n\n**Fix.** {}\n",
-        row.cause, row.fix
-    ));
+    text.push_str(&format!("\n**Cause.** {}\n\n**Fix.** {}\n", row.cause, row.fix));
 }
 
 fn error_type(row: &Row) -> &'static str {

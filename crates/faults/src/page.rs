@@ -41,27 +41,15 @@ pub fn page(slug: Slug) -> Page {
             body: dialect.fixed_body(slug).map(str::to_owned),
         })
         .collect();
-    Page {
-        slug,
-        row,
-        example: row.example(),
-        dialects,
-        socks5: row.socks.byte(),
-    }
+    Page { slug, row, example: row.example(), dialects, socks5: row.socks.byte() }
 }
 
 /// Every slug that the dialect says with this status, in the order of the catalogue; the target's own answers are among them.
 pub fn page_for_status(status: u16, dialect: &Dialect) -> Vec<Slug> {
-    Slug::ALL
-        .iter()
-        .copied()
-        .filter(|slug| dialect.status(*slug) == status)
-        .collect()
+    Slug::ALL.iter().copied().filter(|slug| dialect.status(*slug) == status).collect()
 }
 
 /// The built-in dialects and their names.
 pub(crate) fn builtins() -> impl Iterator<Item = (&'static str, Dialect)> {
-    Dialect::BUILTIN
-        .iter()
-        .filter_map(|name| Some((*name, Dialect::builtin(name)?)))
+    Dialect::BUILTIN.iter().filter_map(|name| Some((*name, Dialect::builtin(name)?)))
 }

@@ -13,10 +13,7 @@ pub(crate) fn fault_value(fault: &Fault, hop: &str) -> String {
     if let Some(kind) = fault.row().error_type {
         push(&mut value, format_args!("; error={kind}"));
     }
-    push(
-        &mut value,
-        format_args!("; details={}", string(&fault.told())),
-    );
+    push(&mut value, format_args!("; details={}", string(&fault.told())));
     for (key, text) in fault.params() {
         push(&mut value, format_args!("; {key}={}", string(&text)));
     }
@@ -51,18 +48,9 @@ pub fn append_member(existing: Option<&str>, member: &str) -> String {
 
 /// The `Proxy-Status` of a success through an exit: the exit's member if there is one, then this hop's.
 /// `received_status` is the target's status on a forwarded answer, none on the 200 to a CONNECT.
-pub fn success_headers(
-    existing: Option<&str>,
-    exit: Option<&str>,
-    hop: &str,
-    received_status: Option<u16>,
-) -> String {
+pub fn success_headers(existing: Option<&str>, exit: Option<&str>, hop: &str, received_status: Option<u16>) -> String {
     let ours = match exit {
-        Some(exit) => format!(
-            "{}, {}",
-            bare_item(exit),
-            success_member(hop, received_status)
-        ),
+        Some(exit) => format!("{}, {}", bare_item(exit), success_member(hop, received_status)),
         None => success_member(hop, received_status),
     };
     append_member(existing, &ours)
@@ -72,11 +60,7 @@ pub fn success_headers(
 fn bare_item(name: &str) -> String {
     let name = fact::bounded(name, crate::fault::LONGEST_NAME);
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*');
-    if starts && name.bytes().all(is_token_byte) {
-        name
-    } else {
-        string(&name)
-    }
+    if starts && name.bytes().all(is_token_byte) { name } else { string(&name) }
 }
 
 /// A string item. What is not printable ASCII cannot be in one and becomes `?`.
@@ -118,9 +102,7 @@ fn is_list(value: &str) -> bool {
         };
         while let Some(parameter) = tail.strip_prefix(';') {
             let parameter = parameter.trim_start_matches(' ');
-            let end = parameter
-                .find(['=', ';', ',', ' ', '\t'])
-                .unwrap_or(parameter.len());
+            let end = parameter.find(['=', ';', ',', ' ', '\t']).unwrap_or(parameter.len());
             if !is_key(&parameter[..end]) {
                 return false;
             }
@@ -166,18 +148,12 @@ fn skip_item(text: &str) -> Option<&str> {
         b'?' => matches!(bytes.get(1)?, b'0' | b'1').then_some(2)?,
         b'-' | b'0'..=b'9' => {
             let digits = text.strip_prefix('-').unwrap_or(text);
-            let end = digits
-                .find(|c: char| !c.is_ascii_digit() && c != '.')
-                .unwrap_or(digits.len());
+            let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(digits.len());
             let number = &digits[..end];
             let fits = number.len() <= 16 && number.starts_with(|c: char| c.is_ascii_digit());
-            (fits && !number.ends_with('.') && number.matches('.').count() <= 1)
-                .then_some(text.len() - digits.len() + end)?
+            (fits && !number.ends_with('.') && number.matches('.').count() <= 1).then_some(text.len() - digits.len() + end)?
         }
-        b'*' | b'a'..=b'z' | b'A'..=b'Z' => bytes
-            .iter()
-            .position(|b| !is_token_byte(*b))
-            .unwrap_or(bytes.len()),
+        b'*' | b'a'..=b'z' | b'A'..=b'Z' => bytes.iter().position(|b| !is_token_byte(*b)).unwrap_or(bytes.len()),
         _ => return None,
     };
     text.get(end..)
@@ -189,13 +165,8 @@ mod tests {
 
     #[test]
     fn names_are_tokens_or_strings() {
-        let cases = [
-            ("outgate", "outgate"),
-            ("gw-1.example", "gw-1.example"),
-            ("1st", "\"1st\""),
-            ("a b", "\"a b\""),
-            ("", "\"\""),
-        ];
+        let cases =
+            [("outgate", "outgate"), ("gw-1.example", "gw-1.example"), ("1st", "\"1st\""), ("a b", "\"a b\""), ("", "\"\"")];
         for (name, expected) in cases {
             assert_eq!(bare_item(name), expected);
         }
@@ -204,10 +175,7 @@ mod tests {
     #[test]
     fn a_readable_value_stays_in_front() {
         assert_eq!(success_member("gw", Some(404)), "gw; received-status=404");
-        assert_eq!(
-            append_member(Some("cdn; received-status=200"), "gw"),
-            "cdn; received-status=200, gw"
-        );
+        assert_eq!(append_member(Some("cdn; received-status=200"), "gw"), "cdn; received-status=200, gw");
         assert_eq!(append_member(Some("a \"b"), "gw"), "gw");
         assert_eq!(append_member(None, "gw"), "gw");
         assert_eq!(success_headers(None, Some("x1"), "gw", None), "x1, gw");
@@ -215,29 +183,12 @@ mod tests {
 
     #[test]
     fn lists_are_told_from_garbage() {
-        for good in [
-            "a",
-            "a, b",
-            "a;b;c=1, \"d e\";f=\"g, \\\" h\"",
-            "r; error=dns_error; rcode=\"NXDOMAIN\"",
-            "a;p=:aGk=:;q=?1;n=-1.5",
-        ] {
+        for good in
+            ["a", "a, b", "a;b;c=1, \"d e\";f=\"g, \\\" h\"", "r; error=dns_error; rcode=\"NXDOMAIN\"", "a;p=:aGk=:;q=?1;n=-1.5"]
+        {
             assert!(is_list(good), "{good}");
         }
-        for bad in [
-            "",
-            ",",
-            "a,",
-            "a b",
-            "a;",
-            "a;B=1",
-            "\"a",
-            "a;b=",
-            "a;b=\"\u{e9}\"",
-            "(a b)",
-            "a;n=1.",
-            ":x",
-        ] {
+        for bad in ["", ",", "a,", "a b", "a;", "a;B=1", "\"a", "a;b=", "a;b=\"\u{e9}\"", "(a b)", "a;n=1.", ":x"] {
             assert!(!is_list(bad), "{bad}");
         }
     }

@@ -49,9 +49,7 @@ pub struct Row {
 impl Row {
     /// The sentence with its example facts.
     pub fn example(&self) -> String {
-        template::render(self.sentence, |fact| {
-            self.position(fact).map_or("", |at| self.examples[at])
-        })
+        template::render(self.sentence, |fact| self.position(fact).map_or("", |at| self.examples[at]))
     }
 
     /// Where `fact` stands among the declared ones.

@@ -35,11 +35,7 @@ pub(crate) fn pieces(template: &str) -> Result<Vec<Piece<'_>>, &'static str> {
         if optional {
             let (before, tail) = rest.split_once("{}").ok_or("an optional text without {}")?;
             let (after, tail) = tail.split_once('}').ok_or("a { without its }")?;
-            pieces.push(Piece::Optional {
-                fact,
-                before,
-                after,
-            });
+            pieces.push(Piece::Optional { fact, before, after });
             rest = tail;
         } else {
             pieces.push(Piece::Fact(fact));
@@ -62,11 +58,7 @@ pub(crate) fn render<'f>(template: &str, fact: impl Fn(&str) -> &'f str) -> Stri
         match piece {
             Piece::Text(words) => text.push_str(words),
             Piece::Fact(name) => text.push_str(fact(name)),
-            Piece::Optional {
-                fact: name,
-                before,
-                after,
-            } => {
+            Piece::Optional { fact: name, before, after } => {
                 let value = fact(name);
                 if !value.is_empty() {
                     text.push_str(before);
@@ -86,16 +78,8 @@ mod tests {
     #[test]
     fn fills_facts_and_drops_empty_options() {
         let template = r#"unknown modifier "{modifier}"{hint?: did you mean "{}"?}"#;
-        let with = |hint: &'static str| {
-            render(
-                template,
-                move |name| if name == "hint" { hint } else { "contry" },
-            )
-        };
-        assert_eq!(
-            with("country"),
-            r#"unknown modifier "contry": did you mean "country"?"#
-        );
+        let with = |hint: &'static str| render(template, move |name| if name == "hint" { hint } else { "contry" });
+        assert_eq!(with("country"), r#"unknown modifier "contry": did you mean "country"?"#);
         assert_eq!(with(""), r#"unknown modifier "contry""#);
     }
 

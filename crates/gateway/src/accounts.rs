@@ -237,7 +237,13 @@ impl Account {
         self.live.rate.take(pace, nanos).map_err(|wait| {
             let remaining = self.live.rate.remaining(pace, nanos);
             let fault = raise::rate_limited(rate).with_retry_after(wait.max(Duration::from_secs(1)));
-            fault.with_rate_limit(RateLimit { policy: "rate".into(), quota: u64::from(rate), window: 1, remaining, reset: wait.as_secs().max(1) })
+            fault.with_rate_limit(RateLimit {
+                policy: "rate".into(),
+                quota: u64::from(rate),
+                window: 1,
+                remaining,
+                reset: wait.as_secs().max(1),
+            })
         })
     }
 }
@@ -279,11 +285,16 @@ impl Meter {
         }
     }
 
-    /// The most bytes to move at once so that a slow key is slowed evenly.
+    /// The most bytes to move at once so that a slow key is slowed evenly. Bytes are paid for after they moved, by every
+    /// open tunnel on its own: the burst is shared among them, or a thousand tunnels would begin with a thousand bursts.
     pub(crate) fn stride(&self) -> usize {
-        match self.counters.live.speed_limit.load(Relaxed) {
+        let live = &self.counters.live;
+        match live.speed_limit.load(Relaxed) {
             0 => usize::MAX,
-            speed => usize::try_from(speed / SPEED_BURST_DIVISOR).unwrap_or(usize::MAX).max(1024),
+            speed => {
+                let share = speed / SPEED_BURST_DIVISOR / u64::from(live.open.load(Relaxed).max(1));
+                usize::try_from(share).unwrap_or(usize::MAX).max(1024)
+            }
         }
     }
 
@@ -315,7 +326,8 @@ impl Book {
             // Unlisted first: what is counted from here on lists the counters again.
             c.listed.store(false, Relaxed);
             let take = |counter: &AtomicU64| counter.swap(0, Relaxed);
-            let counters = Counters { up: take(&c.up), down: take(&c.down), requests: take(&c.requests), tunnels: take(&c.tunnels) };
+            let counters =
+                Counters { up: take(&c.up), down: take(&c.down), requests: take(&c.requests), tunnels: take(&c.tunnels) };
             let period_start = Timestamp::from_second(c.live.period_start.load(Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH);
             UsageDelta { key: c.live.id.clone(), pool: c.pool.clone(), hour, period_start, counters }
         };

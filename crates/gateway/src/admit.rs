@@ -91,7 +91,8 @@ fn may_go(rules: &Rules<'_>, account: &Account, modifiers: &Modifiers, target: &
     if let Ruling::Denied(rule) = rules.policy.rule_on(target, None) {
         return Err(raise::target_denied(&target.host, rule));
     }
-    let pool = pool.filter(|pool| plan.pools.is_empty() || plan.pools.contains(&pool.name)).ok_or_else(|| raise::pool_denied(wanted))?;
+    let pool =
+        pool.filter(|pool| plan.pools.is_empty() || plan.pools.contains(&pool.name)).ok_or_else(|| raise::pool_denied(wanted))?;
     if let Some(country) = modifiers.country.as_deref().and_then(|text| Country::parse(text).ok())
         && !plan.countries.is_empty()
         && !plan.countries.contains(&country)

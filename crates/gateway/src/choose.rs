@@ -42,7 +42,9 @@ pub(crate) fn choose(permit: &Permit) -> Result<Route, Fault> {
         None => None,
     };
     let state = match state {
-        Some(text) => Some(parse_label(text).map_err(|_| raise::state_invalid(text, country.map_or("any".into(), |c| c.to_string())))?),
+        Some(text) => {
+            Some(parse_label(text).map_err(|_| raise::state_invalid(text, country.map_or("any".into(), |c| c.to_string())))?)
+        }
         None => None,
     };
     let city = match city.as_deref() {

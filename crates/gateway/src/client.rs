@@ -5,11 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use outgate_faults::fact::Seconds;
 use outgate_faults::{Fault, raise};
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::foreign::Foreign;
 use crate::head::{HeadLimits, end_of_head};
@@ -27,6 +28,8 @@ pub(crate) struct Client {
     pub(crate) buffer: Vec<u8>,
     /// Whether a request has been answered on it before.
     pub(crate) reused: bool,
+    /// How long it may take to make room for what is written to it.
+    patience: Duration,
 }
 
 /// Why there is no head.
@@ -40,12 +43,17 @@ pub(crate) enum NoHead {
 }
 
 impl Client {
-    pub(crate) fn new(io: TcpStream, peer: SocketAddr) -> Self {
-        Self { io, peer, buffer: Vec::new(), reused: false }
+    pub(crate) fn new(io: TcpStream, peer: SocketAddr, timeouts: &Timeouts) -> Self {
+        Self { io, peer, buffer: Vec::new(), reused: false, patience: timeouts.idle }
     }
 
     /// Reads up to the end of a head; returns its length in the buffer.
-    pub(crate) async fn read_head(&mut self, scratch: &Scratch, limits: HeadLimits, timeouts: &Timeouts) -> Result<usize, NoHead> {
+    pub(crate) async fn read_head(
+        &mut self,
+        scratch: &Scratch,
+        limits: HeadLimits,
+        timeouts: &Timeouts,
+    ) -> Result<usize, NoHead> {
         let mut searched = 0;
         // Until the first byte the client is merely idle; from then on it has a deadline.
         let mut begun = !self.buffer.is_empty();
@@ -74,14 +82,17 @@ impl Client {
                 Ok(Ok(_)) if !begun => (begun, deadline) = (true, Instant::now() + timeouts.head),
                 Ok(Ok(_)) => {}
                 Err(_) if searched == 0 => return Err(NoHead::Gone),
-                Err(_) => return Err(NoHead::Fault(raise::request_timeout(timeouts.head.as_secs()))),
+                Err(_) => return Err(NoHead::Fault(raise::request_timeout(Seconds(timeouts.head)))),
             }
         }
     }
 
-    /// Writes all of it, in one write if the kernel takes it.
+    /// Writes all of it, in one write if the kernel takes it. A client that asks and never reads is let go.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.io.write_all(bytes).await
+        match timeout(self.patience, self.io.write_all(bytes)).await {
+            Ok(written) => written,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     /// Closes so that the last answer arrives: says goodbye, then reads on what the client is still

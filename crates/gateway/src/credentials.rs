@@ -46,7 +46,8 @@ impl Claim {
         let decoded = decoded.map_err(|_| raise::credentials_malformed("they are not base64"))?;
         let colon = decoded.iter().position(|b| *b == b':');
         let colon = colon.ok_or_else(|| raise::credentials_malformed("there is no colon between user and password"))?;
-        let user = std::str::from_utf8(&decoded[..colon]).map_err(|_| raise::credentials_malformed("the user name is not UTF-8"))?;
+        let user =
+            std::str::from_utf8(&decoded[..colon]).map_err(|_| raise::credentials_malformed("the user name is not UTF-8"))?;
         if user.chars().any(char::is_control) {
             return Err(raise::credentials_malformed("the user name contains a control character"));
         }
@@ -134,7 +135,8 @@ mod tests {
             (format!("Basic {}", "A".repeat(5000)), Err(Slug::CredentialsMalformed)),
         ];
         for (value, expected) in cases {
-            let got = Claim::parse(&value).map(|c| (c.key.to_string(), String::from_utf8(c.secret).unwrap())).map_err(|f| f.slug());
+            let got =
+                Claim::parse(&value).map(|c| (c.key.to_string(), String::from_utf8(c.secret).unwrap())).map_err(|f| f.slug());
             assert_eq!(got, expected.map(|(k, s)| (k.to_owned(), s.to_owned())), "{value}");
         }
     }

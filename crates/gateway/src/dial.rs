@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outgate_faults::fact::Seconds;
 use outgate_faults::{Fault, Slug, raise};
 use outgate_link::{Connect, ConnectError, Refusal};
 
@@ -26,7 +27,14 @@ pub(crate) struct Dialed {
 }
 
 /// Connects to the target before the deadline.
-pub(crate) async fn dial(core: &Core, permit: &Permit, route: &Route, target: &Target, request_id: &str, deadline: Instant) -> Result<Dialed, Fault> {
+pub(crate) async fn dial(
+    core: &Core,
+    permit: &Permit,
+    route: &Route,
+    target: &Target,
+    request_id: &str,
+    deadline: Instant,
+) -> Result<Dialed, Fault> {
     match route {
         Route::Direct if is_echo(target) => {
             let facts = EchoFacts::of(permit, None, request_id, target);
@@ -57,7 +65,14 @@ async fn direct(core: &Core, target: &Target, deadline: Instant) -> Result<Diale
 
 /// Tries exits until one connects, the target itself is the reason, or the time is up. Nothing of the
 /// client's has been sent yet, so another try repeats nothing.
-async fn through_exits(core: &Core, permit: &Permit, wanted: &Wanted, target: &Target, request_id: &str, deadline: Instant) -> Result<Dialed, Fault> {
+async fn through_exits(
+    core: &Core,
+    permit: &Permit,
+    wanted: &Wanted,
+    target: &Target,
+    request_id: &str,
+    deadline: Instant,
+) -> Result<Dialed, Fault> {
     let fleet = &core.gateway.fleet;
     let mut tried: Vec<Arc<Online>> = Vec::new();
     let mut last: Option<Fault> = None;
@@ -95,13 +110,15 @@ async fn through_exits(core: &Core, permit: &Permit, wanted: &Wanted, target: &T
             }
             Ok(Err(error)) => link_fault(error).with_found_at(&online.id).with_attempts(attempts),
             Err(_) => {
-                let budget = core.gateway.settings.timeouts.setup.as_secs();
+                let budget = Seconds(core.gateway.settings.timeouts.setup);
                 return Err(raise::exit_timeout(budget).with_found_at(&online.id).with_attempts(attempts));
             }
         };
         // What the exit found out about the target would be no different elsewhere, as far as we know.
         match fault.slug() {
-            Slug::ExitLost | Slug::ExitRefused | Slug::Overloaded | Slug::Draining if wanted.session.is_none() => last = Some(fault),
+            Slug::ExitLost | Slug::ExitRefused | Slug::Overloaded | Slug::Draining if wanted.session.is_none() => {
+                last = Some(fault)
+            }
             _ => return Err(fault),
         }
     }

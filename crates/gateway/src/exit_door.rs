@@ -37,8 +37,10 @@ async fn converse(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 
     let Ok(Ok((request, behind))) = timeout(HANDSHAKE, read_request(&mut io)).await else { return };
     let exit = bearer(request.headers()).and_then(|token| core.gateway.fleet.recognise(token));
     let refusal = match (&exit, request.uri().path()) {
-        (None, "/v1/link" | "/v1/echo") => ("401 Unauthorized", "the token is unknown: enroll the exit with `outgate exits enroll`"),
-        (Some(exit), "/v1/link" | "/v1/echo") if exit.state == ExitState::Revoked => ("403 Forbidden", "this exit was revoked"),
+        (None, "/v1/link" | "/v1/echo") => {
+            ("401 Unauthorized", "the token is unknown: enroll the exit with `outgate exits enroll`")
+        }
+        (Some(exit), "/v1/link" | "/v1/echo") if exit.state == ExitState::Revoked => ("410 Gone", "this exit was revoked"),
         (Some(exit), "/v1/link") => match link_answer(&request) {
             Ok(answer) => return link(core, io, behind, answer, exit.clone(), peer).await,
             Err(why) => ("400 Bad Request", why),
@@ -61,14 +63,24 @@ async fn converse(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 
     };
     tracing::info!(%peer, status = refusal.0, why = refusal.1, "an exit was turned away");
     let (status, why) = refusal;
-    let answer = format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{why}\n", why.len() + 1);
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{why}\n",
+        why.len() + 1
+    );
     // Whoever it was, there is nothing more to say.
     let _gone = io.write_all(answer.as_bytes()).await;
     let _gone = io.shutdown().await;
 }
 
 /// Welcomes an exit and carries its link until it ends.
-async fn link(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 'static, behind: Bytes, answer: Vec<u8>, exit: Exit, peer: SocketAddr) {
+async fn link(
+    core: Rc<Core>,
+    mut io: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    behind: Bytes,
+    answer: Vec<u8>,
+    exit: Exit,
+    peer: SocketAddr,
+) {
     let settings = &core.gateway.settings;
     let welcomed = async {
         io.write_all(&answer).await.map_err(|e| e.to_string())?;
@@ -78,10 +90,16 @@ async fn link(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 'sta
             true => Ok((pool, labels)),
             false => Err(format!("there is no pool {pool} here")),
         });
+        let placed = match exit.state {
+            // It keeps the link it has for what is open there; a new one would be for new tunnels.
+            ExitState::Draining => Err(Goodbye::new("draining", "the operator is draining this exit")),
+            ExitState::Active | ExitState::Revoked => placed.map_err(|why| Goodbye::new("malformed", why.as_str())),
+        };
         let (pool, labels) = match placed {
             Ok(placed) => placed,
-            Err(why) => {
-                pending.goodbye(Goodbye::new("malformed", why.as_str())).await.map_err(|e| e.to_string())?;
+            Err(goodbye) => {
+                let why = goodbye.text.clone();
+                pending.goodbye(goodbye).await.map_err(|e| e.to_string())?;
                 return Err(why);
             }
         };
@@ -102,9 +120,6 @@ async fn link(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 'sta
         Ok(Err(why)) => return tracing::warn!(%peer, exit = %exit.id, why, "an exit could not link up"),
         Err(_) => return tracing::warn!(%peer, exit = %exit.id, "an exit's hello took too long"),
     };
-    if exit.state == ExitState::Draining {
-        online.link.drain();
-    }
     core.gateway.fleet.enter(&online);
     tracing::info!(%peer, exit = %online.id, pool = %online.pool, "exit connected");
     let end = driver.run().await;

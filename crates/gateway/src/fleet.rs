@@ -90,7 +90,14 @@ impl Fleet {
 
     /// An exit of a pool that is what was wanted and not among `tried`. With a session the one that
     /// rendezvous hashing gives, so that it stays while it is there; else the less loaded of two at random.
-    pub(crate) fn pick(&self, pool: &PoolName, wanted: &Wanted, key: &str, tried: &[Arc<Online>], random: &mut impl FnMut() -> u64) -> Option<Arc<Online>> {
+    pub(crate) fn pick(
+        &self,
+        pool: &PoolName,
+        wanted: &Wanted,
+        key: &str,
+        tried: &[Arc<Online>],
+        random: &mut impl FnMut() -> u64,
+    ) -> Option<Arc<Online>> {
         let pools = self.online.read().unwrap_or_else(PoisonError::into_inner);
         let fits = |o: &&Arc<Online>| {
             wanted.fits(&o.labels) && !o.link.is_closed() && !o.link.is_draining() && !tried.iter().any(|t| Arc::ptr_eq(t, o))
@@ -112,6 +119,10 @@ impl Fleet {
                     }
                 }
             }
+        }
+        if random() & 1 == 1 {
+            // Of two that are equally loaded each gets its share.
+            sample.reverse();
         }
         sample.into_iter().flatten().min_by_key(|o| o.link.open_tunnels()).cloned()
     }
@@ -155,7 +166,8 @@ impl Wanted {
     /// In words, for `no_exit`.
     pub(crate) fn describe(&self, pool: &PoolName) -> String {
         let mut text = format!("pool {pool}");
-        let parts = [("country", self.country.map(|c| c.to_string())), ("state", self.state.clone()), ("city", self.city.clone())];
+        let parts =
+            [("country", self.country.map(|c| c.to_string())), ("state", self.state.clone()), ("city", self.city.clone())];
         for (name, value) in parts {
             if let Some(value) = value {
                 text.push_str(&format!(", {name} {value}"));

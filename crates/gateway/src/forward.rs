@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use outgate_faults::fact::Seconds;
 use outgate_faults::{Fault, raise};
 use tokio::io::AsyncWrite;
 use tokio::time::{Instant, sleep};
@@ -83,7 +84,14 @@ impl Exchange<'_> {
         exchanged
     }
 
-    async fn converse(&self, client: &mut Client, target: &mut Upstream, reused: bool, moved: &mut Moved, up: &mut Pump) -> Exchanged {
+    async fn converse(
+        &self,
+        client: &mut Client,
+        target: &mut Upstream,
+        reused: bool,
+        moved: &mut Moved,
+        up: &mut Pump,
+    ) -> Exchanged {
         let mut head = Outgoing::new(&self.request.head);
         let mut interim = 0;
         let started = Instant::now();
@@ -96,7 +104,11 @@ impl Exchange<'_> {
                 Err(NoAnswer::Told(exchanged)) => return exchanged,
                 Err(NoAnswer::Ended(why)) => {
                     // RFC 9110, section 9.2.2: only what is safe to repeat, and only if nothing came back.
-                    return if reused && self.request.idempotent && answer.is_empty() { Exchanged::Stale } else { Exchanged::Failed(why) };
+                    return if reused && self.request.idempotent && answer.is_empty() {
+                        Exchanged::Stale
+                    } else {
+                        Exchanged::Failed(why)
+                    };
                 }
             };
             moved.down += length as u64;
@@ -174,12 +186,14 @@ impl Exchange<'_> {
                 }
             }
             loop {
-                if let Some(length) = end_of_head(answer, searched) {
+                // The end may lie beyond the limit: one read takes more than a head may have.
+                if let Some(length) = end_of_head(answer, searched).filter(|length| *length <= self.limits.response_head) {
                     return Poll::Ready(Ok(length));
                 }
                 searched = answer.len();
                 if answer.len() > self.limits.response_head {
-                    let fault = raise::response_header_too_large(&self.target.host, format_args!("{} bytes", self.limits.response_head));
+                    let fault =
+                        raise::response_header_too_large(&self.target.host, format_args!("{} bytes", self.limits.response_head));
                     return Poll::Ready(Err(NoAnswer::Told(Exchanged::Failed(self.found(fault)))));
                 }
                 match self.flow.scratch.poll_append(cx, target, answer, usize::MAX) {
@@ -206,7 +220,7 @@ impl Exchange<'_> {
             while timer.as_mut().poll(cx).is_ready() {
                 let until = sent.1 + self.timeouts.response;
                 if Instant::now() >= until {
-                    let seconds = self.timeouts.response.as_secs();
+                    let seconds = Seconds(self.timeouts.response);
                     // A client that stopped inside its own body is not the target's fault, unless it waits for a 100.
                     let told_to_send = !self.request.expects_continue || up.moved() > 0;
                     if head.is_out() && up.waits_for_source() && told_to_send {
@@ -285,7 +299,9 @@ impl Exchange<'_> {
                     let fault = self.found(raise::response_incomplete(&self.target.host));
                     return Poll::Ready(Err(Exchanged::BrokenOff(status, fault)));
                 }
-                Poll::Ready(Err(Broken::Framing(bad))) => return Poll::Ready(Err(Exchanged::BrokenOff(status, framing_fault(bad)))),
+                Poll::Ready(Err(Broken::Framing(bad))) => {
+                    return Poll::Ready(Err(Exchanged::BrokenOff(status, framing_fault(bad))));
+                }
                 Poll::Ready(Err(Broken::Read(error))) => {
                     let fault = target.fault(&error, self.target, self.exit);
                     return Poll::Ready(Err(Exchanged::BrokenOff(status, fault)));
@@ -297,7 +313,7 @@ impl Exchange<'_> {
             }
             while timer.as_mut().poll(cx).is_ready() {
                 if last.elapsed() >= self.timeouts.idle {
-                    let fault = raise::response_timeout(&self.target.host, self.timeouts.idle.as_secs());
+                    let fault = raise::response_timeout(&self.target.host, Seconds(self.timeouts.idle));
                     return Poll::Ready(Err(Exchanged::BrokenOff(status, self.found(fault))));
                 }
                 timer.as_mut().reset(last + self.timeouts.idle);

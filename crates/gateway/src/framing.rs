@@ -33,12 +33,23 @@ pub(crate) struct Chunked {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    Size { value: u64, digits: u8 },
+    Size {
+        value: u64,
+        digits: u8,
+    },
     /// Blanks behind the size: an extension or the end of the line must follow.
-    Padding { value: u64 },
-    Extension { value: u64 },
-    SizeLf { value: u64 },
-    Data { left: u64 },
+    Padding {
+        value: u64,
+    },
+    Extension {
+        value: u64,
+    },
+    SizeLf {
+        value: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataCr,
     DataLf,
     TrailerStart,
@@ -147,7 +158,9 @@ impl Chunked {
             (At::Size { value, .. } | At::Padding { value }, b';') => At::Extension { value },
             (At::Size { value, .. } | At::Padding { value }, b' ' | b'\t') => At::Padding { value },
             (At::Size { .. } | At::Padding { .. }, _) => return Err(BadFraming("chunk size is not a number")),
-            (At::Extension { .. }, b) if b < b' ' && b != b'\t' => return Err(BadFraming("control character in a chunk extension")),
+            (At::Extension { .. }, b) if b < b' ' && b != b'\t' => {
+                return Err(BadFraming("control character in a chunk extension"));
+            }
             (At::Extension { value }, _) => At::Extension { value },
             (At::SizeLf { value: 0 }, b'\n') => self.new_line(At::TrailerStart),
             (At::SizeLf { value }, b'\n') => self.new_line(At::Data { left: value }),
@@ -184,7 +197,7 @@ impl Chunked {
         let name = std::mem::take(&mut self.name);
         let is = |forbidden: &&str| name.eq_ignore_ascii_case(forbidden.as_bytes());
         // A Proxy-Status may come late (RFC 9209, section 2).
-        match NO_TRAILERS.iter().any(|f| is(f)) || OWN_HEADERS.iter().any(|own| *own != "Proxy-Status" && is(own)) {
+        match NO_TRAILERS.iter().any(&is) || OWN_HEADERS.iter().any(|own| *own != "Proxy-Status" && is(own)) {
             true => Err(BadFraming("a field that must not be a trailer")),
             false => Ok(At::Trailer),
         }
@@ -221,7 +234,11 @@ mod tests {
                 let mut got = Vec::new();
                 let (a, b) = text.as_bytes().split_at(cut);
                 let first = framing.unwrap(a, &mut |p| got.extend_from_slice(p)).unwrap();
-                let second = if first.ended { Scan { body: 0, ended: true } } else { framing.unwrap(b, &mut |p| got.extend_from_slice(p)).unwrap() };
+                let second = if first.ended {
+                    Scan { body: 0, ended: true }
+                } else {
+                    framing.unwrap(b, &mut |p| got.extend_from_slice(p)).unwrap()
+                };
                 assert!(second.ended, "{text:?} cut at {cut}");
                 assert_eq!(first.body + second.body, length, "{text:?} cut at {cut}");
                 assert_eq!(got, payload.as_bytes());
@@ -232,10 +249,28 @@ mod tests {
     #[test]
     fn ambiguous_chunks_are_refused() {
         let cases = [
-            "\r\n", "g\r\n", "-1\r\n", "0x5\r\n", "5\nhello", "5\r\nhelloX", "5\r\nhello\n0\r\n\r\n", "11111111111111111\r\n",
-            "5;\x01\r\n", "0\r\n\n", "0\r\nA: b\n\r\n", "0\r\n\rX", "5\rX", ";x\r\n", "5 5\r\n", "8000000000000000\r\n",
-            "0\r\nContent-Length: 1\r\n\r\n", "0\r\nX-Outgate-Exit: forged\r\n\r\n", "0\r\n folded\r\n\r\n", "0\r\nA b: c\r\n\r\n",
-            "0\r\n: c\r\n\r\n", "0\r\nA: \x00\r\n\r\n",
+            "\r\n",
+            "g\r\n",
+            "-1\r\n",
+            "0x5\r\n",
+            "5\nhello",
+            "5\r\nhelloX",
+            "5\r\nhello\n0\r\n\r\n",
+            "11111111111111111\r\n",
+            "5;\x01\r\n",
+            "0\r\n\n",
+            "0\r\nA: b\n\r\n",
+            "0\r\n\rX",
+            "5\rX",
+            ";x\r\n",
+            "5 5\r\n",
+            "8000000000000000\r\n",
+            "0\r\nContent-Length: 1\r\n\r\n",
+            "0\r\nX-Outgate-Exit: forged\r\n\r\n",
+            "0\r\n folded\r\n\r\n",
+            "0\r\nA b: c\r\n\r\n",
+            "0\r\n: c\r\n\r\n",
+            "0\r\nA: \x00\r\n\r\n",
         ];
         for text in cases {
             assert!(Framing::chunked().scan(text.as_bytes()).is_err(), "{text:?}");

@@ -93,7 +93,11 @@ pub(crate) fn end_of_head(bytes: &[u8], from: usize, limits: HeadLimits) -> Resu
             return Err(raise::uri_too_long(limits.line));
         }
         if i == line_start + 1 && line_start > 0 {
-            return if i < limits.head { Ok(Some(i + 1)) } else { Err(raise::header_too_large(format_args!("{} bytes", limits.head))) };
+            return if i < limits.head {
+                Ok(Some(i + 1))
+            } else {
+                Err(raise::header_too_large(format_args!("{} bytes", limits.head)))
+            };
         }
         line_start = i + 1;
     }
@@ -227,7 +231,9 @@ impl Fields {
             let is = |name: &str| header.name.eq_ignore_ascii_case(name);
             match header.name.len() {
                 2 if is("TE") => fields.trailers_wanted |= tokens(value).any(|t| t.eq_ignore_ascii_case("trailers")),
-                3 if is("Via") && via_names(value, hop) => return Err(raise::loop_detected("the request came through this gateway before")),
+                3 if is("Via") && via_names(value, hop) => {
+                    return Err(raise::loop_detected("the request came through this gateway before"));
+                }
                 4 if is("Host") => {
                     hosts += 1;
                     if !value.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(b)) {
@@ -309,8 +315,18 @@ impl Fields {
     /// Whether a field ends at this hop (RFC 9110, section 7.6.1), or is written anew by it.
     fn ends_here(&self, name: &str) -> bool {
         const HOP_BY_HOP: [&str; 12] = [
-            "connection", "keep-alive", "proxy-connection", "proxy-authorization", "proxy-authenticate", "te", "transfer-encoding",
-            "upgrade", "host", "content-length", "expect", "http2-settings",
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authorization",
+            "proxy-authenticate",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+            "host",
+            "content-length",
+            "expect",
+            "http2-settings",
         ];
         HOP_BY_HOP.iter().any(|h| name.eq_ignore_ascii_case(h)) || self.nominated.iter().any(|n| name.eq_ignore_ascii_case(n))
     }

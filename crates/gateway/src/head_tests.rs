@@ -113,9 +113,12 @@ fn what_ends_here() {
     for head in ["OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS http://a/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n"] {
         assert!(matches!(parse(head).unwrap().want, Want::Here(None)));
     }
-    let trace = "TRACE http://a/ HTTP/1.1\r\nHost: a\r\nCookie: c\r\nProxy-Authorization: Basic x\r\nMax-Forwards: 0\r\nX: y\r\n\r\n";
+    let trace =
+        "TRACE http://a/ HTTP/1.1\r\nHost: a\r\nCookie: c\r\nProxy-Authorization: Basic x\r\nMax-Forwards: 0\r\nX: y\r\n\r\n";
     match parse(trace).unwrap().want {
-        Want::Here(Some(body)) => assert_eq!(String::from_utf8(body).unwrap(), "TRACE http://a/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nX: y\r\n\r\n"),
+        Want::Here(Some(body)) => {
+            assert_eq!(String::from_utf8(body).unwrap(), "TRACE http://a/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nX: y\r\n\r\n")
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -132,7 +132,8 @@ async fn accept_clients(core: Rc<Core>, socket: TcpListener, listener: Rc<Listen
             Ok(place) => {
                 let (core, listener) = (core.clone(), listener.clone());
                 spawn_local(async move {
-                    converse(core, Client::new(io, peer), listener).await;
+                    let client = Client::new(io, peer, &core.gateway.settings.timeouts);
+                    converse(core, client, listener).await;
                     drop(place);
                 });
             }
@@ -176,7 +177,8 @@ async fn accept(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
 /// still read their answer: beyond so many the next ones are let go at once.
 fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: SocketAddr, fault: &Fault, leaving: &Rc<()>) {
     let id = core.request_id();
-    let teller = Teller { hop: &core.gateway.settings.name, request_id: &id, realm: "outgate", date: &core.date(), docs_url: None };
+    let teller =
+        Teller { hop: &core.gateway.settings.name, request_id: &id, realm: "outgate", date: &core.date(), docs_url: None };
     let answer = fault.answer(&listener.dialect, &teller);
     // Past the event loop, which has not yet seen that this new socket can be written to.
     let _gone = SockRef::from(&io).send(&answer.to_http1(Body::Send, Connection::Close));
@@ -186,7 +188,8 @@ fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: 
     if Rc::strong_count(leaving) <= MOST_LEAVING {
         let (core, leaving) = (core.clone(), leaving.clone());
         spawn_local(async move {
-            Client::new(io, peer).linger(&core.scratch, core.gateway.settings.timeouts.linger).await;
+            let timeouts = &core.gateway.settings.timeouts;
+            Client::new(io, peer, timeouts).linger(&core.scratch, timeouts.linger).await;
             drop(leaving);
         });
     }
@@ -241,7 +244,8 @@ impl Drop for Place {
 
 /// Runs a future on a fresh event loop of this thread.
 pub(crate) fn event_loop<F: Future<Output = io::Result<()>>>(work: impl FnOnce() -> F) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(tokio::runtime::LocalOptions::default())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(tokio::runtime::LocalOptions::default())?;
     let result = runtime.block_on(async { work().await });
     // Sessions that outlived the deadline end with the loop.
     runtime.shutdown_background();

@@ -31,7 +31,13 @@ impl Scratch {
     }
 
     /// Reads once; appends what came. Zero bytes are the end.
-    pub(crate) fn poll_append(&self, cx: &mut Context<'_>, from: &mut (impl AsyncRead + Unpin), to: &mut Vec<u8>, most: usize) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_append(
+        &self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut Vec<u8>,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
         let mut scratch = self.0.borrow_mut();
         let room = most.min(scratch.len());
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
@@ -92,7 +98,17 @@ impl Pump {
     /// A pump for a body or, with [`Framing::UntilClose`], for a direction of a tunnel.
     pub(crate) fn new(direction: Direction, framing: Framing) -> Self {
         let state = if framing.ended() { State::Draining } else { State::Moving };
-        Self { direction, framing, unwrap: false, stash: Vec::new(), written: 0, state, excess: Vec::new(), pause: None, moved: 0 }
+        Self {
+            direction,
+            framing,
+            unwrap: false,
+            stash: Vec::new(),
+            written: 0,
+            state,
+            excess: Vec::new(),
+            pause: None,
+            moved: 0,
+        }
     }
 
     /// The same, without the framing of a chunked body.
@@ -132,7 +148,13 @@ impl Pump {
     }
 
     /// Moves what can be moved. Ready when the end was reached and everything is written.
-    pub(crate) fn poll<S, D>(&mut self, cx: &mut Context<'_>, source: &mut S, sink: &mut D, flow: &Flow<'_>) -> Poll<Result<(), Broken>>
+    pub(crate) fn poll<S, D>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut D,
+        flow: &Flow<'_>,
+    ) -> Poll<Result<(), Broken>>
     where
         S: AsyncRead + Unpin,
         D: AsyncWrite + Unpin,

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -148,7 +149,15 @@ impl Recorder {
     }
 
     /// Writes the record of a request that ended, well or with a fault.
-    pub(crate) fn write(&mut self, record: &Record, id: &str, client: IpAddr, started: Timestamp, total: Duration, fault: Option<&Fault>) {
+    pub(crate) fn write(
+        &mut self,
+        record: &Record,
+        id: &str,
+        client: IpAddr,
+        started: Timestamp,
+        total: Duration,
+        fault: Option<&Fault>,
+    ) {
         if self.writer.is_none() {
             return;
         }
@@ -217,10 +226,12 @@ impl Writer {
     pub(crate) fn open(folder: &Path) -> Result<Arc<Self>, String> {
         let fail = |e: std::io::Error| format!("the records folder {} can't be written: {e}", folder.display());
         std::fs::create_dir_all(folder).map_err(fail)?;
-        let open = |name: &str| OpenOptions::new().create(true).append(true).open(folder.join(name)).map_err(fail);
+        // Who went where is nobody else's business; a group may ship the files.
+        let open = |name: &str| OpenOptions::new().create(true).append(true).mode(0o640).open(folder.join(name)).map_err(fail);
         let (access, auth) = (open("access.jsonl")?, open("auth.jsonl")?);
         let (sender, receiver) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new().name("records".into()).spawn(move || write_all(&receiver, access, auth)).map_err(fail)?;
+        let thread =
+            std::thread::Builder::new().name("records".into()).spawn(move || write_all(&receiver, access, auth)).map_err(fail)?;
         Ok(Arc::new(Self { sender, dropped: AtomicU64::new(0), thread: std::sync::Mutex::new(Some(thread)) }))
     }
 

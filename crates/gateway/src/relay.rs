@@ -46,7 +46,14 @@ pub(crate) struct Relayed {
 /// Relays until the tunnel ends. `early` are bytes that the client sent before it could know of the tunnel.
 ///
 /// An end of file on one side closes the other side's write half only: the rest still comes through.
-pub(crate) async fn relay<C, T>(client: &mut C, target: &mut T, early: &[u8], flow: &Flow<'_>, enlisted: &Enlisted, idle: Duration) -> Relayed
+pub(crate) async fn relay<C, T>(
+    client: &mut C,
+    target: &mut T,
+    early: &[u8],
+    flow: &Flow<'_>,
+    enlisted: &Enlisted,
+    idle: Duration,
+) -> Relayed
 where
     C: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,

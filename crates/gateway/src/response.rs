@@ -83,7 +83,9 @@ impl Answered {
             head.extend_from_slice(b"\r\n");
         }
         match (&framing, facts.length) {
-            (Framing::Chunked(_), _) if context.client == Version::Http11 => head.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            (Framing::Chunked(_), _) if context.client == Version::Http11 => {
+                head.extend_from_slice(b"Transfer-Encoding: chunked\r\n")
+            }
             (Framing::Chunked(_) | Framing::UntilClose, _) => {}
             // The length of a body that is not sent (HEAD, 304) stays a fact worth passing on.
             (Framing::Length(_), Some(length)) if status >= 200 && status != 204 && !facts.chunked => {
@@ -130,7 +132,8 @@ impl Facts {
                 7 if is("Upgrade") => facts.upgrade = text().next().map(str::to_ascii_lowercase),
                 12 if is("Proxy-Status") => {
                     let more = std::str::from_utf8(value).unwrap_or("\0");
-                    facts.proxy_status = Some(facts.proxy_status.map_or_else(|| more.to_owned(), |before| format!("{before}, {more}")));
+                    facts.proxy_status =
+                        Some(facts.proxy_status.map_or_else(|| more.to_owned(), |before| format!("{before}, {more}")));
                 }
                 10 if is("Connection") => {
                     for option in text() {
@@ -191,7 +194,13 @@ impl Facts {
     /// Hop-by-hop fields, fields written anew, and fields by which a target could forge our word.
     fn ends_here(&self, name: &str) -> bool {
         const HOP_BY_HOP: [&str; 8] = [
-            "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info", "te", "transfer-encoding",
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authenticate",
+            "proxy-authentication-info",
+            "te",
+            "transfer-encoding",
             "content-length",
         ];
         HOP_BY_HOP.iter().any(|h| name.eq_ignore_ascii_case(h))
@@ -258,7 +267,8 @@ mod tests {
             "HTTP/1.1 404 Gone Fishing\r\nX-A: b\r\nX-Fold: a   b\r\nSet-Cookie: one\r\nSet-Cookie: two\r\nContent-Length: 0\r\n"
         );
         assert_eq!(parse(head, GET).unwrap().proxy_status.as_deref(), Some("cdn"), "stays in front of ours");
-        let old = parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Context { client: Version::Http10, ..GET }).unwrap();
+        let old =
+            parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Context { client: Version::Http10, ..GET }).unwrap();
         assert!(!String::from_utf8(old.head).unwrap().contains("chunked"));
     }
 

@@ -121,7 +121,13 @@ async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Clien
 }
 
 /// A request's way through. An `Err` is told to the client in-band.
-async fn serve(core: &Rc<Core>, client: &mut Client, kept: &mut Option<Kept>, length: usize, visit: &mut Visit) -> Result<Served, Fault> {
+async fn serve(
+    core: &Rc<Core>,
+    client: &mut Client,
+    kept: &mut Option<Kept>,
+    length: usize,
+    visit: &mut Visit,
+) -> Result<Served, Fault> {
     let gateway = &core.gateway;
     let settings = &gateway.settings;
 
@@ -144,7 +150,12 @@ async fn serve(core: &Rc<Core>, client: &mut Client, kept: &mut Option<Kept>, le
     };
 
     visit.record.stage = Stage::Admit;
-    let rules = Rules { policy: &settings.policy, pools: &settings.pools, default_pool: settings.default_pool.as_str(), guard: &settings.guard };
+    let rules = Rules {
+        policy: &settings.policy,
+        pools: &settings.pools,
+        default_pool: settings.default_pool.as_str(),
+        guard: &settings.guard,
+    };
     let permit = admit(&rules, &gateway.accounts, &core.sessions, caller, &target, core.nanos())?;
     visit.record.pool = Some(permit.pool.name.to_string());
     visit.record.session = permit.modifiers.session.clone();
@@ -152,6 +163,8 @@ async fn serve(core: &Rc<Core>, client: &mut Client, kept: &mut Option<Kept>, le
     visit.record.stage = Stage::Choose;
     let route = choose(&permit)?;
 
+    // What is boxed from here on is given back before a tunnel begins to wait: an open tunnel's task holds
+    // the largest of the futures inside it, used or not.
     visit.record.stage = Stage::Dial;
     let deadline = Instant::now() + settings.timeouts.setup;
     if let Some(forward) = forward {
@@ -159,18 +172,18 @@ async fn serve(core: &Rc<Core>, client: &mut Client, kept: &mut Option<Kept>, le
         let request = Request { target, forward, version: asked.version, keep_alive: asked.keep_alive };
         if let Some(reused) = Kept::take(kept, &request, &permit) {
             visit.reuse(&reused.record);
-            match exchange(core, client, kept, visit, &permit, &request, reused.upstream, true).await? {
+            match Box::pin(exchange(core, client, kept, visit, &permit, &request, reused.upstream, true)).await? {
                 Some(served) => return Ok(served),
                 None => visit.record.attempts += 1,
             }
         }
-        let dialed = dial(core, &permit, &route, &request.target, &visit.id, deadline).await?;
+        let dialed = Box::pin(dial(core, &permit, &route, &request.target, &visit.id, deadline)).await?;
         let upstream = visit.arrived(dialed);
-        let served = exchange(core, client, kept, visit, &permit, &request, upstream, false).await?;
+        let served = Box::pin(exchange(core, client, kept, visit, &permit, &request, upstream, false)).await?;
         return Ok(served.unwrap_or(Served::well(After::Gone)));
     }
     permit.meter.count_tunnel();
-    let dialed = dial(core, &permit, &route, &target, &visit.id, deadline).await?;
+    let dialed = Box::pin(dial(core, &permit, &route, &target, &visit.id, deadline)).await?;
     let mut upstream = visit.arrived(dialed);
 
     visit.record.stage = Stage::Accept;
@@ -186,7 +199,14 @@ async fn serve(core: &Rc<Core>, client: &mut Client, kept: &mut Option<Kept>, le
 }
 
 /// Relays an accepted tunnel and sees how it ended.
-async fn carry(core: &Core, client: &mut Client, visit: &mut Visit, permit: &Permit, upstream: &mut Upstream, target: &Target) -> Served {
+async fn carry(
+    core: &Core,
+    client: &mut Client,
+    visit: &mut Visit,
+    permit: &Permit,
+    upstream: &mut Upstream,
+    target: &Target,
+) -> Served {
     let flow = Flow { meter: &permit.meter, scratch: &core.scratch, epoch: core.epoch() };
     let early = std::mem::take(&mut client.buffer);
     let idle = core.gateway.settings.timeouts.idle;
@@ -366,7 +386,8 @@ async fn answer_here(client: &mut Client, body: Option<Vec<u8>>, keep_alive: boo
     let connection = if keep_alive && visit.reusable { "keep-alive" } else { "close" };
     let mut answer = match &body {
         Some(body) => format!("HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length: {}\r\n", body.len()),
-        None => "HTTP/1.1 200 OK\r\nAllow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE\r\nContent-Length: 0\r\n".to_owned(),
+        None => "HTTP/1.1 200 OK\r\nAllow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE\r\nContent-Length: 0\r\n"
+            .to_owned(),
     };
     answer.push_str(&format!("X-Outgate-Request-Id: {}\r\nConnection: {connection}\r\n\r\n", visit.id));
     let mut bytes = answer.into_bytes();

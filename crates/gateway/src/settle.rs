@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outgate_store::{Counters, Hour, KeyId, PoolName, Store, UsageBatch, UsageDelta};
+use outgate_store::{Counters, Hour, KeyId, PoolName, Store, StoreError, UsageBatch, UsageDelta};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::accounts::Accounts;
@@ -56,6 +56,15 @@ pub(crate) async fn settle(accounts: Arc<Accounts>, store: Arc<dyn Store>, gatew
                 Ok(_) => {
                     batch = None;
                     sequence += 1;
+                }
+                // Another process delivered under this gateway's name: go on behind it.
+                Err(StoreError::Conflict(reason)) => {
+                    tracing::error!(reason, "the ledger expects another usage batch");
+                    if let Ok(last) = store.last_sequence(&gateway).await {
+                        sequence = last + 1;
+                        batch = batch.map(|b| UsageBatch { sequence, ..b });
+                    }
+                    tokio::time::sleep(EVERY).await;
                 }
                 Err(error) => {
                     tracing::error!(%error, "usage can't be delivered to the ledger; it is kept and tried again");

@@ -16,11 +16,14 @@ use crate::limits::{Gcra, Pace};
 /// Sources and pairs remembered; beyond it those that are at rest go, then all.
 const CAPACITY: usize = 50_000;
 
+/// A source network, and a key id for the bucket of the pair.
+type Bucket = (IpAddr, Option<Box<str>>);
+
 /// The failures of every source.
 pub(crate) struct Throttle {
     pair: Pace,
     source: Pace,
-    buckets: Mutex<HashMap<(IpAddr, Option<Box<str>>), Gcra>>,
+    buckets: Mutex<HashMap<Bucket, Gcra>>,
     /// How many buckets there are: with none, as nearly always, nobody takes the lock.
     count: AtomicUsize,
 }

@@ -243,9 +243,11 @@ fn pools(mut section: Section) -> Option<(Vec<PoolSettings>, PoolName)> {
 
 fn limits(mut section: Section) -> Limits {
     let mut limits = Limits::default();
-    let size = |text: &str| parse_bytes(text).map_err(|e| e.to_string()).and_then(|n| usize::try_from(n).map_err(|e| e.to_string()));
+    let size =
+        |text: &str| parse_bytes(text).map_err(|e| e.to_string()).and_then(|n| usize::try_from(n).map_err(|e| e.to_string()));
     let HeadLimits { line, head } = &mut limits.head;
-    let fields: [(&str, &mut usize); 3] = [("request_line", line), ("request_head", head), ("response_head", &mut limits.response_head)];
+    let fields: [(&str, &mut usize); 3] =
+        [("request_line", line), ("request_head", head), ("response_head", &mut limits.response_head)];
     for (key, field) in fields {
         if let Some(value) = section.scalar(key, size) {
             *field = value;
@@ -323,7 +325,8 @@ pub(crate) fn dns_from_environment() -> Result<DnsSettings, Vec<String>> {
 fn dialects(mut section: Section) -> Vec<Dialect> {
     let mut dialects = Vec::new();
     for (name, mut own) in section.named_sections() {
-        let base = own.scalar("base", |text| Dialect::builtin(text).ok_or_else(|| format!("one of {}", Dialect::BUILTIN.join(", "))));
+        let base =
+            own.scalar("base", |text| Dialect::builtin(text).ok_or_else(|| format!("one of {}", Dialect::BUILTIN.join(", "))));
         let reason = own.scalar("reason", |text| match text {
             "slug" => Ok(ReasonStyle::Slug),
             "plain" => Ok(ReasonStyle::Plain),

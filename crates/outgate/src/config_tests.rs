@@ -8,7 +8,8 @@ fn problems(text: &str) -> Vec<String> {
 
 #[test]
 fn the_smallest_file_is_one_listener() {
-    let config = read("gw.toml", "[[listen]]\naddress = \"127.0.0.1:8080\"\n", BTreeMap::new()).unwrap_or_else(|e| panic!("{e:?}"));
+    let config =
+        read("gw.toml", "[[listen]]\naddress = \"127.0.0.1:8080\"\n", BTreeMap::new()).unwrap_or_else(|e| panic!("{e:?}"));
     assert_eq!(config.settings.listeners.len(), 1);
     assert_eq!(config.settings.default_pool.as_str(), "direct");
     assert!(config.settings.exits.is_none() && !config.named);
@@ -45,7 +46,11 @@ fn a_file_that_is_no_toml_says_where() {
 fn the_environment_wins() {
     let env = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let text = "[[listen]]\naddress = \"127.0.0.1:1\"\n[limits]\nconnections = 5\n";
-    let set = env(&[("OUTGATE_LIMITS_CONNECTIONS", "7"), ("OUTGATE_DNS_SERVERS", "192.0.2.1, [2001:db8::1]:5353"), ("OUTGATE_NAME", "gw-7")]);
+    let set = env(&[
+        ("OUTGATE_LIMITS_CONNECTIONS", "7"),
+        ("OUTGATE_DNS_SERVERS", "192.0.2.1, [2001:db8::1]:5353"),
+        ("OUTGATE_NAME", "gw-7"),
+    ]);
     let config = read("gw.toml", text, set).unwrap_or_else(|e| panic!("{e:?}"));
     assert_eq!(config.settings.limits.connections, 7);
     assert_eq!(config.settings.dns.servers, ["192.0.2.1:53".parse().unwrap(), "[2001:db8::1]:5353".parse().unwrap()]);

@@ -76,8 +76,11 @@ fn text(slug: Slug, style: &Style) -> String {
 fn row(slug: Slug) -> Value {
     let page = page(slug);
     let row = page.row;
-    let dialects: serde_json::Map<String, Value> =
-        page.dialects.iter().map(|d| (d.dialect.to_string(), json!({ "status": d.status, "reason": d.reason, "body": d.body }))).collect();
+    let dialects: serde_json::Map<String, Value> = page
+        .dialects
+        .iter()
+        .map(|d| (d.dialect.to_string(), json!({ "status": d.status, "reason": d.reason, "body": d.body })))
+        .collect();
     json!({
         "slug": slug.name(),
         "layer": row.layer.name(),
@@ -99,7 +102,9 @@ fn row(slug: Slug) -> Value {
 
 fn unknown(what: &str, dialect: &str) -> String {
     if what.parse::<u16>().is_ok() {
-        return format!("outgate: no fault is answered with {what} in the dialect {dialect}; if a proxy showed it to you, it is the target's own answer");
+        return format!(
+            "outgate: no fault is answered with {what} in the dialect {dialect}; if a proxy showed it to you, it is the target's own answer"
+        );
     }
     let near = Slug::ALL.iter().map(|slug| (strsim::damerau_levenshtein(what, slug.name()), slug.name())).min();
     match near {

@@ -24,16 +24,16 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(crate) async fn run(args: cli::Quickstart) -> ExitCode {
     let stop = asked_to_stop();
     match start(&args).await {
-        Ok((station, local_exit)) => {
+        Ok((station, local_exit, drain)) => {
             stop.await;
             drop(local_exit);
-            station.shut_down(DRAIN).await
+            station.shut_down(drain).await
         }
         Err(why) => failed(&why),
     }
 }
 
-async fn start(args: &cli::Quickstart) -> Result<(Station, LocalExit), String> {
+async fn start(args: &cli::Quickstart) -> Result<(Station, LocalExit, Duration), String> {
     // Everything but what the flags say is as in `outgate gateway`: the defaults under the environment.
     let config = config::from_environment().map_err(|problems| problems.join("\n"))?;
     let mut settings = config.settings;
@@ -45,6 +45,7 @@ async fn start(args: &cli::Quickstart) -> Result<(Station, LocalExit), String> {
     }
     settings.records = Some(args.data.join("records"));
     let dns = settings.dns.clone();
+    let drain = settings.timeouts.drain.min(DRAIN);
     let station = Station::start(args.data.clone(), args.console, settings, config.named).await?;
     let own = first_run(&station, args).await?;
     let door = station.bound().exits.ok_or("the door for exits is not open")?;
@@ -53,10 +54,11 @@ async fn start(args: &cli::Quickstart) -> Result<(Station, LocalExit), String> {
     let mut settings = outgate_exit::Settings::new(gateway, Token::new(&own.exit_token));
     settings.allow_targets = args.allow_target.clone();
     settings.dns = dns;
-    settings.grace = Duration::ZERO;
+    // As long as the gateway drains: its open tunnels may go through this exit.
+    settings.grace = DRAIN;
     let local_exit = LocalExit::start(settings).await?;
     tell(&station, args, &own, &url);
-    Ok((station, local_exit))
+    Ok((station, local_exit, drain))
 }
 
 /// The plan, key and exit of the first run, made again if they or their secrets are gone.

@@ -2,20 +2,13 @@
 
 use crate::structured::list;
 use crate::{TELLER, example, with_facts};
-use outgate_faults::{
-    Answer, Body, Connection, Dialect, Fault, OWN_HEADERS, RateLimit, Slug, Teller, raise,
-};
+use outgate_faults::{Answer, Body, Connection, Dialect, Fault, OWN_HEADERS, RateLimit, Slug, Teller, raise};
 use std::time::Duration;
 
 /// Splits an answer as a client would and checks its frame.
 fn parse(answer: &Answer, connection: Connection) -> (String, Vec<(String, String)>, String) {
     let wire = answer.to_http1(Body::Send, connection);
-    assert!(
-        wire.len() <= 1200,
-        "{} bytes: {}",
-        wire.len(),
-        String::from_utf8_lossy(&wire)
-    );
+    assert!(wire.len() <= 1200, "{} bytes: {}", wire.len(), String::from_utf8_lossy(&wire));
     let text = String::from_utf8(wire).expect("an answer is ASCII");
     assert!(text.is_ascii());
     let (head, body) = text.split_once("\r\n\r\n").expect("a blank line");
@@ -23,9 +16,7 @@ fn parse(answer: &Answer, connection: Connection) -> (String, Vec<(String, Strin
     let status_line = lines.next().expect("a status line").to_owned();
     let fields: Vec<(String, String)> = lines
         .map(|line| {
-            let (name, value) = line
-                .split_once(": ")
-                .unwrap_or_else(|| panic!("no field: {line}"));
+            let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("no field: {line}"));
             assert!(!line.contains(['\r', '\n', '\0']), "{line}");
             (name.to_owned(), value.to_owned())
         })
@@ -33,26 +24,19 @@ fn parse(answer: &Answer, connection: Connection) -> (String, Vec<(String, Strin
     let length: usize = field(&fields, "Content-Length").parse().expect("digits");
     assert_eq!(length, body.len(), "exact Content-Length");
     let line = body.strip_suffix('\n').unwrap_or(body);
-    assert!(
-        !line.is_empty() && line.bytes().all(|b| matches!(b, b' '..=b'~')),
-        "one line: {body:?}"
-    );
+    assert!(!line.is_empty() && line.bytes().all(|b| matches!(b, b' '..=b'~')), "one line: {body:?}");
     (status_line, fields, body.to_owned())
 }
 
 fn field<'a>(fields: &'a [(String, String)], name: &str) -> &'a str {
     let mut values = fields.iter().filter(|(known, _)| known == name);
-    let (_, value) = values
-        .next()
-        .unwrap_or_else(|| panic!("no {name} in {fields:?}"));
+    let (_, value) = values.next().unwrap_or_else(|| panic!("no {name} in {fields:?}"));
     assert!(values.next().is_none(), "{name} twice");
     value
 }
 
 fn dialects() -> impl Iterator<Item = Dialect> {
-    Dialect::BUILTIN
-        .iter()
-        .map(|name| Dialect::builtin(name).expect("a built-in name"))
+    Dialect::BUILTIN.iter().map(|name| Dialect::builtin(name).expect("a built-in name"))
 }
 
 #[test]
@@ -62,49 +46,20 @@ fn every_slug_in_every_dialect() {
             let fault = example(*slug);
             let answer = fault.answer(&dialect, &TELLER);
             let (status_line, fields, _) = parse(&answer, Connection::KeepAlive);
-            assert_eq!(
-                status_line,
-                format!(
-                    "HTTP/1.1 {} {}",
-                    dialect.status(*slug),
-                    dialect.reason(*slug)
-                )
-            );
+            assert_eq!(status_line, format!("HTTP/1.1 {} {}", dialect.status(*slug), dialect.reason(*slug)));
             assert_eq!(field(&fields, "X-Proxy-Error"), slug.name());
             assert_eq!(field(&fields, "X-Outgate-Request-Id"), TELLER.request_id);
             assert_eq!(field(&fields, "Content-Type"), "text/plain");
             assert_eq!(field(&fields, "Date"), TELLER.date);
-            assert_eq!(
-                field(&fields, "Connection"),
-                if dialect.closes() {
-                    "close"
-                } else {
-                    "keep-alive"
-                }
-            );
-            let members =
-                list(field(&fields, "Proxy-Status")).expect("a list of structured fields");
-            let [(hop, parameters)] = members.as_slice() else {
-                panic!("one member: {members:?}")
-            };
+            assert_eq!(field(&fields, "Connection"), if dialect.closes() { "close" } else { "keep-alive" });
+            let members = list(field(&fields, "Proxy-Status")).expect("a list of structured fields");
+            let [(hop, parameters)] = members.as_slice() else { panic!("one member: {members:?}") };
             assert_eq!(hop, TELLER.hop);
-            let parameter = |key: &str| {
-                parameters
-                    .iter()
-                    .find(|(known, _)| known == key)
-                    .map(|(_, value)| value.as_str())
-            };
-            assert_eq!(
-                parameter("error"),
-                slug.row().error_type.map(|kind| kind.token())
-            );
+            let parameter = |key: &str| parameters.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str());
+            assert_eq!(parameter("error"), slug.row().error_type.map(|kind| kind.token()));
             assert_eq!(parameter("details"), Some(fault.sentence().as_str()));
             let challenged = fields.iter().any(|(name, _)| name == "Proxy-Authenticate");
-            assert_eq!(
-                challenged,
-                answer.status == 407,
-                "{slug}: a 407 and only a 407 challenges"
-            );
+            assert_eq!(challenged, answer.status == 407, "{slug}: a 407 and only a 407 challenges");
             let waits = fields.iter().any(|(name, _)| name == "Retry-After");
             assert_eq!(waits, fault.retry_after().is_some(), "{slug}");
         }
@@ -127,26 +82,18 @@ fn hostile_facts_change_nothing_but_the_words() {
         "%0d%0aX: y\t\u{b}\u{c}".to_owned(),
     ];
     for value in &hostile {
-        let teller = Teller {
-            hop: value,
-            request_id: value,
-            realm: value,
-            date: TELLER.date,
-            docs_url: None,
-        };
+        let teller = Teller { hop: value, request_id: value, realm: value, date: TELLER.date, docs_url: None };
         for dialect in dialects() {
             for slug in Slug::ALL {
                 let fault = with_facts(*slug, |_| value.clone()).with_attempts(3);
                 let plain_names = fault.to_wire().0;
                 for fault in [fault.clone(), fault.with_found_at(value)] {
                     for teller in [&TELLER, &teller] {
-                        let (_, fields, body) =
-                            parse(&fault.answer(&dialect, teller), Connection::Close);
+                        let (_, fields, body) = parse(&fault.answer(&dialect, teller), Connection::Close);
                         assert!(!fields.iter().any(|(name, _)| name == "X-Injected"));
                         assert_eq!(field(&fields, "X-Proxy-Error"), plain_names);
                         assert!(!body.trim_end_matches('\n').contains('\n'));
-                        let members = list(field(&fields, "Proxy-Status"))
-                            .unwrap_or_else(|| panic!("{fields:?}"));
+                        let members = list(field(&fields, "Proxy-Status")).unwrap_or_else(|| panic!("{fields:?}"));
                         assert_eq!(members.len(), 1 + usize::from(fault.found_at().is_some()));
                     }
                 }
@@ -157,31 +104,19 @@ fn hostile_facts_change_nothing_but_the_words() {
 
 #[test]
 fn a_fault_found_at_an_exit_names_it_first() {
-    let fault = raise::dns_failed("example.com", "SERVFAIL")
-        .with_found_at("phone-7")
-        .with_attempts(2);
+    let fault = raise::dns_failed("example.com", "SERVFAIL").with_found_at("phone-7").with_attempts(2);
     let answer = fault.answer(&Dialect::outgate(), &TELLER);
     let value = answer.header("proxy-status").expect("always there");
     let text = "the name example.com could not be resolved: SERVFAIL (2 attempts)";
-    assert_eq!(
-        value,
-        format!(
-            "phone-7; error=dns_error; details=\"{text}\"; rcode=\"SERVFAIL\"; attempts=2, gw-1"
-        )
-    );
+    assert_eq!(value, format!("phone-7; error=dns_error; details=\"{text}\"; rcode=\"SERVFAIL\"; attempts=2, gw-1"));
     assert_eq!(answer.body, format!("{text}\n"));
 }
 
 #[test]
 fn extra_parameters() {
-    let value = |fault: Fault| {
-        fault
-            .answer(&Dialect::rfc(), &TELLER)
-            .header("Proxy-Status")
-            .map(str::to_owned)
-            .expect("always there")
-    };
-    assert!(value(raise::dns_not_found("no.example")).ends_with("; rcode=\"NXDOMAIN\""));
+    let value =
+        |fault: Fault| fault.answer(&Dialect::rfc(), &TELLER).header("Proxy-Status").map(str::to_owned).expect("always there");
+    assert!(value(raise::dns_not_found("no.example", "NXDOMAIN")).ends_with("; rcode=\"NXDOMAIN\""));
     assert!(
         value(raise::tls_handshake_failed("a.example").with_param("alert-message", "bad \"x\""))
             .ends_with("; alert-message=\"bad 'x'\"")
@@ -191,51 +126,25 @@ fn extra_parameters() {
 
 #[test]
 fn waits_and_rate_limits() {
-    let limit = RateLimit {
-        policy: "basic".to_owned(),
-        quota: 50,
-        window: 1,
-        remaining: 0,
-        reset: 1,
-    };
-    let fault = raise::rate_limited(50)
-        .with_rate_limit(limit)
-        .with_retry_after(Duration::from_millis(1200));
+    let limit = RateLimit { policy: "basic".to_owned(), quota: 50, window: 1, remaining: 0, reset: 1 };
+    let fault = raise::rate_limited(50).with_rate_limit(limit).with_retry_after(Duration::from_millis(1200));
     let answer = fault.answer(&Dialect::outgate(), &TELLER);
     assert_eq!(answer.header("Retry-After"), Some("2"), "rounded up");
-    assert_eq!(
-        answer.header("RateLimit-Policy"),
-        Some("\"basic\";q=50;w=1")
-    );
+    assert_eq!(answer.header("RateLimit-Policy"), Some("\"basic\";q=50;w=1"));
     assert_eq!(answer.header("RateLimit"), Some("\"basic\";r=0;t=1"));
     for name in ["RateLimit", "RateLimit-Policy"] {
         assert!(list(answer.header(name).expect("just seen")).is_some());
     }
-    assert_eq!(
-        fault
-            .answer(&Dialect::proxies_fo(), &TELLER)
-            .header("RateLimit"),
-        None,
-        "only a 429 has them"
-    );
-    let zero = raise::draining()
-        .with_retry_after(Duration::ZERO)
-        .answer(&Dialect::outgate(), &TELLER);
+    assert_eq!(fault.answer(&Dialect::proxies_fo(), &TELLER).header("RateLimit"), None, "only a 429 has them");
+    let zero = raise::draining().with_retry_after(Duration::ZERO).answer(&Dialect::outgate(), &TELLER);
     assert_eq!(zero.header("Retry-After"), Some("1"));
 }
 
 #[test]
 fn a_challenge_is_well_formed() {
     let answer = raise::credentials_missing().answer(&Dialect::outgate(), &TELLER);
-    assert_eq!(
-        answer.header("Proxy-Authenticate"),
-        Some("Basic realm=\"outgate\", charset=\"UTF-8\"")
-    );
-    assert_eq!(
-        answer.connection(Connection::KeepAlive),
-        Connection::KeepAlive,
-        "the connection stays usable"
-    );
+    assert_eq!(answer.header("Proxy-Authenticate"), Some("Basic realm=\"outgate\", charset=\"UTF-8\""));
+    assert_eq!(answer.connection(Connection::KeepAlive), Connection::KeepAlive, "the connection stays usable");
 }
 
 #[test]
@@ -251,26 +160,16 @@ fn head_has_the_length_but_not_the_body() {
 fn http2_fields_are_lower_case_and_without_connection() {
     let answer = raise::no_exit("country us").answer(&Dialect::outgate(), &TELLER);
     let names: Vec<String> = answer.http2_headers().map(|(name, _)| name).collect();
-    assert!(
-        names
-            .iter()
-            .all(|name| name.bytes().all(|b| !b.is_ascii_uppercase()))
-    );
+    assert!(names.iter().all(|name| name.bytes().all(|b| !b.is_ascii_uppercase())));
     assert!(!names.iter().any(|name| name == "connection"));
     assert!(names.iter().any(|name| name == "retry-after"));
 }
 
 #[test]
 fn a_page_is_linked_where_one_is_published() {
-    let teller = Teller {
-        docs_url: Some("https://docs.example/errors"),
-        ..TELLER
-    };
+    let teller = Teller { docs_url: Some("https://docs.example/errors"), ..TELLER };
     let answer = raise::key_blocked().answer(&Dialect::outgate(), &teller);
-    assert_eq!(
-        answer.header("Link"),
-        Some("<https://docs.example/errors#key_blocked>; rel=\"help\"")
-    );
+    assert_eq!(answer.header("Link"), Some("<https://docs.example/errors#key_blocked>; rel=\"help\""));
 }
 
 #[test]

@@ -4,25 +4,16 @@ pub(crate) type Member = (String, Vec<(String, String)>);
 
 /// Reads a whole field value.
 pub(crate) fn list(value: &str) -> Option<Vec<Member>> {
-    let mut chars = Reader {
-        text: value.chars().collect(),
-        at: 0,
-    };
+    let mut chars = Reader { text: value.chars().collect(), at: 0 };
     let mut members = Vec::new();
     loop {
         let item = chars.item()?;
         let mut parameters = Vec::new();
         while chars.take(';') {
             while chars.take(' ') {}
-            let key = chars
-                .run(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.*".contains(c))?;
-            key.starts_with(|c: char| c.is_ascii_lowercase() || c == '*')
-                .then_some(())?;
-            let value = if chars.take('=') {
-                chars.item()?
-            } else {
-                "?1".to_owned()
-            };
+            let key = chars.run(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.*".contains(c))?;
+            key.starts_with(|c: char| c.is_ascii_lowercase() || c == '*').then_some(())?;
+            let value = if chars.take('=') { chars.item()? } else { "?1".to_owned() };
             parameters.push((key, value));
         }
         members.push((item, parameters));
@@ -48,11 +39,7 @@ impl Reader {
     }
 
     fn run(&mut self, belongs: impl Fn(char) -> bool) -> Option<String> {
-        let run: String = self.text[self.at..]
-            .iter()
-            .copied()
-            .take_while(|c| belongs(*c))
-            .collect();
+        let run: String = self.text[self.at..].iter().copied().take_while(|c| belongs(*c)).collect();
         self.at += run.len();
         (!run.is_empty()).then_some(run)
     }

@@ -57,7 +57,9 @@ impl Problems {
         let mut found = self.found.borrow().clone();
         found.sort_by_key(|p| p.line);
         let place = |p: &Problem| p.line.map_or_else(|| self.file.clone(), |line| format!("{}:{line}", self.file));
-        let text = |p: &Problem| if p.path.is_empty() { format!("{}: {}", place(p), p.what) } else { format!("{}: {}: {}", place(p), p.path, p.what) };
+        let text = |p: &Problem| {
+            if p.path.is_empty() { format!("{}: {}", place(p), p.what) } else { format!("{}: {}: {}", place(p), p.path, p.what) }
+        };
         found.iter().map(text).collect()
     }
 }
@@ -135,7 +137,8 @@ impl Section {
             }
             (None, None) => return None,
         };
-        let parsed: Vec<T> = texts.iter().filter_map(|text| parse(text).map_err(|what| self.shared.add(line, &path, what)).ok()).collect();
+        let parsed: Vec<T> =
+            texts.iter().filter_map(|text| parse(text).map_err(|what| self.shared.add(line, &path, what)).ok()).collect();
         (parsed.len() == texts.len()).then_some(parsed)
     }
 
@@ -165,7 +168,9 @@ impl Section {
         for (index, item) in items.into_iter().enumerate() {
             match item.into_inner() {
                 DeValue::Table(table) => sections.push(Self::new(self.shared.clone(), format!("{path}[{index}]"), table, false)),
-                other => self.shared.add(Some(line), &path, format_args!("expected tables [[{path}]], found {}", other.type_str())),
+                other => {
+                    self.shared.add(Some(line), &path, format_args!("expected tables [[{path}]], found {}", other.type_str()))
+                }
             }
         }
         sections
@@ -193,7 +198,9 @@ impl Section {
         for (key, (line, _)) in &self.left {
             let near = self.known.iter().map(|known| (strsim::damerau_levenshtein(key, known), known)).min();
             let hint = match near {
-                Some((distance, known)) if distance <= 3 && distance < key.len() => format!("unknown key; did you mean \"{known}\"?"),
+                Some((distance, known)) if distance <= 3 && distance < key.len() => {
+                    format!("unknown key; did you mean \"{known}\"?")
+                }
                 _ if self.known.is_empty() => "unknown key".into(),
                 _ => format!("unknown key; known here: {}", self.known.join(", ")),
             };

@@ -12,6 +12,7 @@
 mod answers;
 mod auth;
 mod client;
+pub(crate) mod configured;
 mod exit;
 pub(crate) mod fake_exit;
 mod gateway;

@@ -18,10 +18,7 @@ async fn requests_that_break_the_rules() {
     let target = |what: &str| provoked(Slug::MalformedTarget, "read", format!("malformed target: {what}"));
     let rows = [
         (via_get("Content-Length: 1\r\nContent-Length: 2\r\n"), malformed("more than one Content-Length")),
-        (
-            via_get("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"),
-            malformed("both Content-Length and Transfer-Encoding"),
-        ),
+        (via_get("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"), malformed("both Content-Length and Transfer-Encoding")),
         (via_get("Host: other\r\n"), malformed("an HTTP/1.1 request has exactly one Host")),
         (via_get("Bad Field: x\r\n"), malformed("a field name is not a token, or a line is folded")),
         (format!("GET http://{at}/ok HTTP/1.1\nHost: x\n\n"), malformed("a line ends in LF without CR")),
@@ -29,15 +26,9 @@ async fn requests_that_break_the_rules() {
         (line("CONNECT example.com HTTP/1.1"), target("CONNECT needs host:port")),
         (line("CONNECT example.com:0 HTTP/1.1"), target("the port is not a number from 1 to 65535")),
         (line("CONNECT example.com:65536 HTTP/1.1"), target("the port is not a number from 1 to 65535")),
-        (
-            line("GET / HTTP/1.1"),
-            target("this is a proxy: send the full URL (http://host/path), or CONNECT host:port"),
-        ),
+        (line("GET / HTTP/1.1"), target("this is a proxy: send the full URL (http://host/path), or CONNECT host:port")),
         (line("GET ftp://example.com/ HTTP/1.1"), target("only http:// can be forwarded, anything else needs CONNECT")),
-        (
-            line("GET http://u:p@example.com/ HTTP/1.1"),
-            target("credentials belong in Proxy-Authorization, not in the target"),
-        ),
+        (line("GET http://u:p@example.com/ HTTP/1.1"), target("credentials belong in Proxy-Authorization, not in the target")),
         (
             via_get("Expect: 200-ok\r\n"),
             provoked(Slug::ExpectationFailed, "read", "the expectation '200-ok' cannot be met (only 100-continue can)"),
@@ -65,7 +56,8 @@ async fn heads_over_their_limits() {
     let gateway = quickstart(&[("OUTGATE_LIMITS_REQUEST_LINE", "2000"), ("OUTGATE_LIMITS_REQUEST_HEAD", "6000")]).start();
     let auth = login(&gateway, "");
     let long_line = format!("GET http://example.com/{} HTTP/1.1\r\nHost: example.com\r\n{auth}\r\n", "a".repeat(3000));
-    let long_field = format!("GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n{auth}Cookie: {}\r\n\r\n", "a".repeat(7000));
+    let long_field =
+        format!("GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n{auth}Cookie: {}\r\n\r\n", "a".repeat(7000));
     let many = "X-A: b\r\n".repeat(200);
     let many_fields = format!("GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n{auth}{many}\r\n");
     let rows = [
@@ -95,11 +87,7 @@ async fn other_protocols_are_refused_in_their_own_words() {
         ("SOCKS4", b"\x04\x01\x00\x50\x01\x01\x01\x01\x00", b"\x00\x5b\0\0\0\0\0\0"),
         ("SOCKS5", b"\x05\x01\x00", b"\x05\xff"),
         // SETTINGS, then GOAWAY with HTTP_1_1_REQUIRED.
-        (
-            "HTTP/2",
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d",
-        ),
+        ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d"),
     ];
     for (protocol, hello, refusal) in table {
         let mut wire = Wire::connect(gateway.proxy()).await.expect("the gateway listens");

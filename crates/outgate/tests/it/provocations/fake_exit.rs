@@ -47,7 +47,8 @@ impl FakeExit {
         let joined = within("the link", async {
             let mut io = TcpStream::connect(&authority).await.expect("the gateway listens for exits");
             let behind: Bytes = upgrade::ask_link(&mut io, &authority, "/v1/link", &token).await.expect("the token is good");
-            let hello = Hello { version: 1, agent: "fake".into(), max_tunnels: 16, ..Hello::default() };
+            let hello =
+                Hello { version: 1, agent: "fake".into(), country: Some("de".into()), max_tunnels: 16, ..Hello::default() };
             shell::join(io, behind, &hello, Limits::default()).await.expect("the gateway welcomes it")
         })
         .await;

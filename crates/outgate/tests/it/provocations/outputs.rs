@@ -1,6 +1,7 @@
 //! What must come of a fault: every output of it, held against its row.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use outgate_faults::{Slug, Wait, standard_phrase};
 use outgate_testkit::gateway_process::{GatewayProcess, Quickstart};
@@ -51,7 +52,7 @@ impl Provoked {
     }
 
     /// Checks the answer to a request other than HEAD, and its record, which is returned.
-    pub(crate) async fn check(&self, gateway: &GatewayProcess, reply: &Reply) -> Value {
+    pub(crate) async fn check(&self, gateway: &impl Site, reply: &Reply) -> Value {
         self.check_answer(&hop(gateway), reply);
         let name = self.slug;
         assert_eq!(reply.text(), format!("{}\n", self.sentence), "{name}");
@@ -106,9 +107,9 @@ impl Provoked {
     }
 
     /// Checks the record of a request.
-    pub(crate) async fn check_record(&self, gateway: &GatewayProcess, id: &str, status: Option<u16>) -> Value {
+    pub(crate) async fn check_record(&self, gateway: &impl Site, id: &str, status: Option<u16>) -> Value {
         let (row, name) = (self.slug.row(), self.slug.name());
-        let record = gateway.record(id).await;
+        let record = gateway.recorded(id).await;
         assert_eq!(record["v"], 1, "{name}");
         assert_eq!(record["outcome"], name, "{record}");
         assert_eq!(record["layer"], row.layer.name(), "{name}");
@@ -119,20 +120,44 @@ impl Provoked {
         if let Some(exit) = &self.exit {
             assert_eq!(record["exit"], exit.as_str(), "{name}");
         }
-        assert!(!record.to_string().contains(gateway.told("secret")), "{name}: a secret in a record");
+        assert!(!record.to_string().contains(gateway.secret()), "{name}: a secret in a record");
         record
     }
 
     /// Checks a tunnel or answer that broke off after it had begun with `status`: the client is reset, the record says why.
-    pub(crate) async fn check_cut(&self, gateway: &GatewayProcess, wire: &mut Wire, id: &str, status: u16) -> Value {
+    pub(crate) async fn check_cut(&self, gateway: &impl Site, wire: &mut Wire, id: &str, status: u16) -> Value {
         let ending = wire.drain(|_| {}).await;
         assert_eq!(ending, Ok(Ending::Reset), "{}: a clean end would look complete", self.slug);
         self.check_record(gateway, id, Some(status)).await
     }
 }
 
+/// A running gateway, as far as a check needs to know it.
+pub(crate) trait Site {
+    /// Its data folder.
+    fn data(&self) -> &Path;
+    /// The secret that no output may show.
+    fn secret(&self) -> &str;
+    /// The record of a request, once it is written.
+    async fn recorded(&self, id: &str) -> Value;
+}
+
+impl Site for GatewayProcess {
+    fn data(&self) -> &Path {
+        self.data()
+    }
+
+    fn secret(&self) -> &str {
+        self.told("secret")
+    }
+
+    async fn recorded(&self, id: &str) -> Value {
+        self.record(id).await
+    }
+}
+
 /// The gateway's name, by which it calls itself in `Via` and `Proxy-Status`.
-pub(crate) fn hop(gateway: &GatewayProcess) -> String {
+pub(crate) fn hop(gateway: &impl Site) -> String {
     let name = std::fs::read_to_string(gateway.data().join("name")).expect("a gateway keeps its name in its data folder");
     name.trim().to_owned()
 }

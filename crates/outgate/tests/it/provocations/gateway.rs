@@ -1,0 +1,94 @@
+//! The proxy itself.
+
+use outgate_faults::Slug;
+use outgate_testkit::daemon::Signal;
+use outgate_testkit::dns::{Answer, DnsServer};
+use outgate_testkit::patience::until;
+use outgate_testkit::script::{Script, Step};
+use outgate_testkit::wire::{Expect, Wire};
+
+use super::outputs::{ask, connect, get, hop, id, login, provoked, quickstart, tell};
+
+#[tokio::test]
+async fn more_connections_than_places() {
+    let rows = [
+        ("OUTGATE_LIMITS_CONNECTIONS", "the proxy is overloaded: too many connections"),
+        ("OUTGATE_LIMITS_CONNECTIONS_PER_SOURCE", "the proxy is overloaded: too many connections from this address"),
+    ];
+    for (limit, sentence) in rows {
+        // Quickstart's own exit takes the first place.
+        let gateway = quickstart(&[(limit, "2")]).start();
+        let (held, reply) = connect(&gateway, "", "echo.outgate:80").await;
+        assert_eq!(reply.status, 200);
+        for _ in 0..3 {
+            let (_wire, reply) = get(&gateway, "", "echo.outgate:80", "/").await;
+            assert_eq!(reply.header("Connection"), Some("close"));
+            provoked(Slug::Overloaded, "read", sentence).check(&gateway, &reply).await;
+        }
+        held.reset();
+        let mut answer = None;
+        while answer != Some(200) {
+            let (_wire, reply) = get(&gateway, "", "echo.outgate:80", "/").await;
+            assert!(matches!(reply.status, 200 | 503), "until the place is free again");
+            answer = Some(reply.status);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_shuts_down() {
+    let origin = Script::start(vec![Step::Write(b"hello".to_vec()), Step::Stall]);
+    let mut gateway = quickstart(&[]).start();
+    let (mut tunnel, opened) = connect(&gateway, "", &origin.address().to_string()).await;
+    assert_eq!(tunnel.exactly(5).await.as_deref(), Ok(&b"hello"[..]));
+    let request = format!("GET http://echo.outgate/ HTTP/1.1\r\nHost: echo.outgate\r\n{}\r\n", login(&gateway, ""));
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let (wire, reply) = ask(&gateway, &request).await;
+        assert_eq!(reply.status, 200);
+        kept.push(wire);
+    }
+    gateway.daemon().signal(Signal::TERM);
+    // From some moment on new connections are refused: that moment is the drain's beginning.
+    let expected = provoked(Slug::Draining, "read", "this proxy is shutting down and takes no new requests");
+    let reply = loop {
+        let (_wire, reply) = ask(&gateway, &request).await;
+        if reply.status != 200 {
+            break reply;
+        }
+    };
+    expected.check(&gateway, &reply).await;
+    for mut wire in kept {
+        let reply = tell(&mut wire, &request).await.expect("an open connection gets an answer too");
+        assert_eq!(reply.header("Connection"), Some("close"));
+        expected.check(&gateway, &reply).await;
+    }
+    // The open tunnel goes on until the deadline, and is then cut by name.
+    tunnel.send(b"still here").await.expect("an open tunnel may finish");
+    let cut = provoked(Slug::Draining, "settle", "this proxy is shutting down and takes no new requests");
+    cut.check_cut(&gateway, &mut tunnel, &id(&opened), 200).await;
+    assert!(gateway.daemon().wait().success());
+}
+
+#[tokio::test]
+async fn requests_in_a_circle() {
+    let dns = DnsServer::start(&[("me.example", Answer::ip("127.0.0.1"))]);
+    let gateway = quickstart(&[]).dns(dns.address()).start();
+    let (name, at) = (hop(&gateway), gateway.proxy());
+    let request =
+        format!("GET http://echo.outgate/ HTTP/1.1\r\nHost: e\r\nVia: 1.0 fred, 1.1 {name}\r\n{}\r\n", login(&gateway, ""));
+    let (_wire, reply) = ask(&gateway, &request).await;
+    let circle = |stage, what: &str| provoked(Slug::LoopDetected, stage, format!("the request runs in a circle: {what}"));
+    circle("read", "the request came through this gateway before").check(&gateway, &reply).await;
+    let exits = gateway.told("exit_gateway_url").trim_start_matches("ws://").to_owned();
+    for target in [at.to_string(), format!("me.example:{}", at.port()), exits] {
+        let (_wire, reply) = connect(&gateway, "", &target).await;
+        circle("dial", &format!("{target} is this gateway itself")).check(&gateway, &reply).await;
+    }
+    // Another proxy's name in Via is no circle.
+    let request = format!("GET http://echo.outgate/ HTTP/1.1\r\nHost: e\r\nVia: 1.1 x{name}\r\n{}\r\n", login(&gateway, ""));
+    let mut wire = Wire::connect(at).await.expect("the gateway listens");
+    wire.send(request.as_bytes()).await.expect("it reads");
+    assert_eq!(wire.reply(Expect::Body).await.expect("an answer").status, 200);
+    until("all of it recorded", || (gateway.records().len() >= 5).then_some(())).await;
+}
