@@ -26,7 +26,6 @@ pub mod shell;
 pub mod tunnel;
 pub mod upgrade;
 pub mod words;
-mod ws;
 
 pub use handle::{Asked, ConnectError, Incoming, Link};
 pub use mux::{Limits, Stats};

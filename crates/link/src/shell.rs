@@ -5,18 +5,27 @@
 //! connection, so TLS works. Handshake deadlines are the caller's.
 
 use std::{
-    fmt, io,
-    io::IoSlice,
-    pin::{Pin, pin},
+    fmt,
+    future::poll_fn,
+    io,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures_util::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite},
     time::{Sleep, sleep_until, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error as WsError, Message,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
 };
 
 use crate::{
@@ -25,14 +34,16 @@ use crate::{
     mux::{Limits, Mux, Side},
     tunnel::Shared,
     words::{Fit, Goodbye, Hello, LinkEnd, VERSION, Welcome, decode_json, encode_json},
-    ws::{self, Decoder, HEADROOM, Item, Masks, Opcode, Role},
 };
 
-/// Smallest and largest read, in bytes: it doubles while reads fill it and halves when they do not.
-const LEAST_READ: usize = 4 * 1024;
-const MOST_READ: usize = 128 * 1024;
-/// Rounds of a read and [`MESSAGES`] writes before other tasks of the core get a turn. Few and small: what one turn moves
-/// should still be in the cache when its reader comes, and the kernel's queue is no place to overtake in (more of
+/// Longest message accepted, fragments together, in bytes.
+const MAX_MESSAGE: usize = 1024 * 1024;
+/// Most bytes read at once.
+const READ: usize = 128 * 1024;
+/// Frames are gathered up to this before they are written; what is smaller goes out at the flush.
+const GATHER: usize = 64 * 1024;
+/// Rounds of [`MESSAGES`] in and as many out before other tasks of the core get a turn. Few and small: what one turn
+/// moves should still be in the cache when its reader comes, and the kernel's queue is no place to overtake in (more of
 /// either cost half the throughput of eight bulk tunnels).
 const ROUNDS: usize = 2;
 const MESSAGES: usize = 2;
@@ -72,6 +83,18 @@ impl From<io::Error> for HandshakeError {
     }
 }
 
+impl From<LinkEnd> for HandshakeError {
+    fn from(end: LinkEnd) -> HandshakeError {
+        match end {
+            LinkEnd::Io(kind) => HandshakeError::Io(kind.into()),
+            LinkEnd::Protocol(what) => HandshakeError::Protocol(what),
+            LinkEnd::Closed(_) | LinkEnd::Goodbye(_) | LinkEnd::PeerClosed | LinkEnd::Dead | LinkEnd::Dropped => {
+                HandshakeError::Io(io::ErrorKind::UnexpectedEof.into())
+            }
+        }
+    }
+}
+
 /// Gateway: an exit that has said hello and waits for the answer.
 pub struct Pending<IO> {
     wire: Wire<IO>,
@@ -83,7 +106,7 @@ pub struct Pending<IO> {
 /// # Errors
 /// No proper hello came.
 pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(io: IO, behind: Bytes) -> Result<Pending<IO>, HandshakeError> {
-    let mut wire = Wire::new(io, behind, Role::Server);
+    let mut wire = Wire::new(io, behind, Role::Server).await;
     let hello: Hello = wire.expect(Kind::Hello).await?;
     if hello.version != VERSION {
         let text = format!("this gateway speaks version {VERSION} of the link protocol");
@@ -116,7 +139,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Pending<IO> {
     /// The connection failed.
     pub async fn goodbye(mut self, why: Goodbye) -> Result<(), HandshakeError> {
         self.wire.say(Kind::Goodbye, &why.fit()).await?;
-        self.wire.io.shutdown().await?;
+        self.wire.0.close(None).await.map_err(failed)?;
         Ok(())
     }
 }
@@ -143,7 +166,7 @@ pub async fn join<IO: AsyncRead + AsyncWrite + Unpin>(
     hello: &Hello,
     limits: Limits,
 ) -> Result<Joined<IO>, HandshakeError> {
-    let mut wire = Wire::new(io, behind, Role::Client);
+    let mut wire = Wire::new(io, behind, Role::Client).await;
     wire.say(Kind::Hello, hello).await?;
     let welcome: Welcome = wire.expect(Kind::Welcome).await?;
     let limits = agreed(limits, hello, &welcome);
@@ -159,18 +182,18 @@ fn agreed(limits: Limits, hello: &Hello, welcome: &Welcome) -> Limits {
 }
 
 /// A connection and its WebSocket framing.
-struct Wire<IO> {
-    io: IO,
-    decoder: Decoder,
-    input: BytesMut,
-    /// Clients mask.
-    masks: Option<Masks>,
-}
+struct Wire<IO>(WebSocketStream<IO>);
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
-    fn new(io: IO, behind: Bytes, role: Role) -> Wire<IO> {
-        let masks = (role == Role::Client).then(Masks::new);
-        Wire { io, decoder: Decoder::new(role), input: behind.into(), masks }
+    async fn new(io: IO, behind: Bytes, role: Role) -> Wire<IO> {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ)
+            .write_buffer_size(GATHER)
+            // The driver writes no message before the last one is out: two of the longest are more than it ever holds.
+            .max_write_buffer_size(2 * MAX_MESSAGE)
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
+        Wire(WebSocketStream::from_partially_read(io, behind.into(), role, Some(config)).await)
     }
 
     fn into_link(self, side: Side, limits: Limits) -> (Link, Driver<IO>) {
@@ -181,12 +204,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         let driver = Driver {
             wire: self,
             shared: Arc::clone(&shared),
-            want: LEAST_READ,
-            head: Vec::new(),
-            body: Vec::new(),
-            written: 0,
             unflushed: false,
-            aside: Vec::new(),
             timer: Box::pin(sleep_until(timer.into())),
             moved: 0,
             moved_before: 0,
@@ -194,20 +212,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         (Link::new(shared), driver)
     }
 
-    fn key(&mut self) -> io::Result<Option<[u8; 4]>> {
-        self.masks.as_mut().map(Masks::next).transpose()
-    }
-
     /// Sends one control frame as a message of its own (handshake only).
     async fn say(&mut self, kind: Kind, word: &impl serde::Serialize) -> Result<(), HandshakeError> {
-        let mut out = vec![0; HEADROOM];
+        let mut out = Vec::new();
         if !encode_json(&mut out, kind, 0, word) {
             return Err(HandshakeError::Protocol(format!("{kind:?} too long to be said")));
         }
-        let key = self.key()?;
-        let start = seal(&mut out, &mut [], key);
-        self.io.write_all(&out[start..]).await?;
-        self.io.flush().await?;
+        self.0.send(Message::Binary(out.into())).await.map_err(failed)?;
         Ok(())
     }
 
@@ -215,27 +226,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     async fn expect<T: serde::de::DeserializeOwned>(&mut self, kind: Kind) -> Result<T, HandshakeError> {
         let protocol = |what: &dyn fmt::Display| HandshakeError::Protocol(what.to_string());
         let mut message = loop {
-            match self.decoder.next(&mut self.input).map_err(|breach| protocol(&breach))? {
-                Some(Item::Message(message)) => break message,
-                Some(Item::Ping(payload)) => {
-                    let key = self.key()?;
-                    let mut pong = Vec::new();
-                    ws::write_control(&mut pong, Opcode::Pong, &payload, key);
-                    self.io.write_all(&pong).await?;
-                }
-                Some(Item::Close) => {
-                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                }
-                None => {
-                    // Nobody is known yet: no more memory than a hello needs.
-                    if self.input.len() > 2 * frame::MAX_CONTROL {
-                        return Err(protocol(&"a first message longer than any hello"));
-                    }
-                    self.input.reserve(1024);
-                    if self.io.read_buf(&mut self.input).await? == 0 {
-                        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                    }
-                }
+            match self.0.next().await.transpose().map_err(failed)? {
+                Some(Message::Binary(message)) => break message,
+                Some(Message::Ping(_) | Message::Pong(_)) => {}
+                Some(Message::Text(_) | Message::Frame(_)) => return Err(protocol(&"a text message")),
+                Some(Message::Close(_)) | None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             }
         };
         let frame = frame::decode(&mut message)
@@ -253,16 +248,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     }
 }
 
-/// Masks a message and writes its WebSocket header into the headroom of `head`; returns where it begins.
-fn seal(head: &mut [u8], body: &mut [u8], key: Option<[u8; 4]>) -> usize {
-    let Some((room, control)) = head.split_first_chunk_mut::<HEADROOM>() else {
-        return 0;
-    };
-    if let Some(key) = key {
-        ws::mask(control, key, 0);
-        ws::mask(body, key, control.len());
+/// The WebSocket's errors as the end of a link.
+fn failed(error: WsError) -> LinkEnd {
+    match error {
+        WsError::ConnectionClosed | WsError::AlreadyClosed => LinkEnd::PeerClosed,
+        WsError::Io(error) => LinkEnd::Io(error.kind()),
+        WsError::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => LinkEnd::PeerClosed,
+        other => LinkEnd::Protocol(other.to_string()),
     }
-    ws::write_header(room, Opcode::Binary, control.len() + body.len(), key)
 }
 
 /// How far [`Driver::poll_send`] came.
@@ -279,14 +274,7 @@ enum Sent {
 pub struct Driver<IO> {
     wire: Wire<IO>,
     shared: Arc<Shared>,
-    want: usize,
-    /// The message on its way: header and control frames, then data.
-    head: Vec<u8>,
-    body: Vec<u8>,
-    written: usize,
     unflushed: bool,
-    /// WebSocket pongs, sent before the next message.
-    aside: Vec<u8>,
     timer: Pin<Box<Sleep>>,
     moved: u64,
     moved_before: u64,
@@ -295,7 +283,7 @@ pub struct Driver<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     /// Moves messages until the link is over, says the last words, and tells why it ended.
     pub async fn run(mut self) -> LinkEnd {
-        let end = std::future::poll_fn(|cx| self.poll(cx)).await;
+        let end = poll_fn(|cx| self.poll(cx)).await;
         let end = self.shared.with(|mux| {
             mux.fail(end.clone());
             mux.end_reason().cloned().unwrap_or(end)
@@ -339,109 +327,54 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         Poll::Ready(Ok(()))
     }
 
-    /// One read and all messages in it.
+    /// Takes up to [`MESSAGES`] messages; pending when there is none.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkEnd>> {
-        let Wire { io, input, decoder, masks } = &mut self.wire;
-        let spare = input.capacity() - input.len();
-        let missing = Decoder::missing(input);
-        if spare < missing.max(self.want / 2) {
-            input.reserve(missing.max(self.want));
-        }
-        let offered = input.capacity() - input.len();
-        let count = ready!(pin!(io.read_buf(input)).poll(cx)).map_err(|error| LinkEnd::Io(error.kind()))?;
-        if count == 0 {
-            return Poll::Ready(Err(LinkEnd::PeerClosed));
-        }
-        self.moved += count as u64;
-        if count == offered {
-            self.want = (self.want * 2).min(MOST_READ);
-        } else if count < self.want / 4 {
-            self.want = (self.want / 2).max(LEAST_READ);
-        }
-        let now = Instant::now();
-        let aside = &mut self.aside;
-        self.shared.with(|mux| {
-            loop {
-                match decoder.next(input) {
-                    Ok(None) => return Ok(()),
-                    Ok(Some(Item::Message(message))) => mux.on_message(message, now)?,
-                    Ok(Some(Item::Close)) => return Err(LinkEnd::PeerClosed),
-                    // Only the latest ping needs an answer (RFC 6455 §5.5.3).
-                    Ok(Some(Item::Ping(payload))) => {
-                        let key = masks.as_mut().map(Masks::next).transpose();
-                        let key = key.map_err(|error| LinkEnd::Io(error.kind()))?;
-                        aside.clear();
-                        ws::write_control(aside, Opcode::Pong, &payload, key);
-                    }
-                    Err(breach) => {
-                        mux.close(Goodbye::new("protocol", breach));
-                        return Err(LinkEnd::Protocol(breach.to_owned()));
-                    }
+        for taken in 0..MESSAGES {
+            let message = match Pin::new(&mut self.wire.0).poll_next(cx) {
+                Poll::Ready(Some(message)) => message.map_err(failed)?,
+                Poll::Ready(None) => return Poll::Ready(Err(LinkEnd::PeerClosed)),
+                Poll::Pending if taken > 0 => break,
+                Poll::Pending => return Poll::Pending,
+            };
+            match message {
+                Message::Binary(message) => {
+                    self.moved += message.len() as u64;
+                    self.shared.with(|mux| mux.on_message(message, Instant::now()))?;
+                }
+                // The pong is queued by the WebSocket itself and goes out with the next flush.
+                Message::Ping(_) => self.unflushed = true,
+                Message::Pong(_) => {}
+                Message::Close(_) => return Poll::Ready(Err(LinkEnd::PeerClosed)),
+                Message::Text(_) | Message::Frame(_) => {
+                    let breach = "a text message";
+                    self.shared.with(|mux| mux.close(Goodbye::new("protocol", breach)));
+                    return Poll::Ready(Err(LinkEnd::Protocol(breach.to_owned())));
                 }
             }
-        })?;
-        // An empty buffer that is too big for what comes is let go; the next read takes a fitting one.
-        if input.is_empty() && input.capacity() > 4 * self.want {
-            *input = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Writes up to [`MESSAGES`] messages; pending while the connection takes no more.
+    /// Sends up to [`MESSAGES`] batches; pending while the connection takes no more.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sent, LinkEnd>> {
-        let failed = |error: io::Error| LinkEnd::Io(error.kind());
         for _ in 0..MESSAGES {
-            ready!(self.poll_write_out(cx)).map_err(failed)?;
-            if !self.next_message().map_err(failed)? {
+            ready!(Pin::new(&mut self.wire.0).poll_ready(cx)).map_err(failed)?;
+            let (mut head, mut body) = (Vec::new(), Vec::new());
+            if !self.shared.with(|mux| mux.poll_output(&mut head, &mut body)) {
                 if self.unflushed {
-                    ready!(Pin::new(&mut self.wire.io).poll_flush(cx)).map_err(failed)?;
+                    ready!(Pin::new(&mut self.wire.0).poll_flush(cx)).map_err(failed)?;
                     self.unflushed = false;
                 }
                 return Poll::Ready(Ok(Sent::All));
             }
-        }
-        Poll::Ready(Ok(Sent::Part))
-    }
-
-    /// Writes the message on its way to its end.
-    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.head.len() + self.body.len() {
-            let io = Pin::new(&mut self.wire.io);
-            let count = if self.written >= self.head.len() {
-                io.poll_write(cx, &self.body[self.written - self.head.len()..])
-            } else if self.body.is_empty() {
-                io.poll_write(cx, &self.head[self.written..])
-            } else {
-                let head = IoSlice::new(&self.head[self.written..]);
-                io.poll_write_vectored(cx, &[head, IoSlice::new(&self.body)])
-            };
-            match ready!(count)? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.written += count,
+            // Two messages rather than one copied together: they are gathered below anyway.
+            for part in [head, body].into_iter().filter(|part| !part.is_empty()) {
+                self.moved += part.len() as u64;
+                Pin::new(&mut self.wire.0).start_send(Message::Binary(part.into())).map_err(failed)?;
             }
             self.unflushed = true;
         }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Puts the next message into `head` and `body`; `false` when there is none.
-    fn next_message(&mut self) -> io::Result<bool> {
-        self.moved += self.written as u64;
-        self.written = 0;
-        self.head.clear();
-        self.body.clear();
-        if !self.aside.is_empty() {
-            self.head.append(&mut self.aside);
-            return Ok(true);
-        }
-        self.head.resize(HEADROOM, 0);
-        if !self.shared.with(|mux| mux.poll_output(&mut self.head, &mut self.body)) {
-            self.head.clear();
-            return Ok(false);
-        }
-        let key = self.wire.key()?;
-        self.written = seal(&mut self.head, &mut self.body, key);
-        Ok(true)
+        Poll::Ready(Ok(Sent::Part))
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<(), LinkEnd> {
@@ -455,46 +388,24 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
                 }
                 Ok::<_, LinkEnd>(mux.next_timer())
             })?;
-            if quiet {
-                self.give_buffers_back();
-            }
             self.timer.as_mut().reset(next.into());
         }
         Ok(())
     }
 
-    fn give_buffers_back(&mut self) {
-        if self.written >= self.head.len() + self.body.len() {
-            self.head = Vec::new();
-            self.body = Vec::new();
-            self.written = 0;
-        }
-        if self.wire.input.is_empty() {
-            self.wire.input = BytesMut::new();
-            self.want = LEAST_READ;
-        }
-    }
-
-    async fn last_words(&mut self, end: &LinkEnd) -> io::Result<()> {
-        match end {
+    async fn last_words(&mut self, end: &LinkEnd) -> Result<(), WsError> {
+        let code = match end {
             LinkEnd::Dead | LinkEnd::Io(_) | LinkEnd::Dropped => return Ok(()),
-            LinkEnd::Closed(_) | LinkEnd::Goodbye(_) | LinkEnd::PeerClosed | LinkEnd::Protocol(_) => {}
-        }
+            LinkEnd::Protocol(_) => CloseCode::Protocol,
+            LinkEnd::Closed(_) | LinkEnd::Goodbye(_) | LinkEnd::PeerClosed => CloseCode::Normal,
+        };
         let mut sent = Sent::Part;
         while sent == Sent::Part {
-            sent = std::future::poll_fn(|cx| self.poll_send(cx)).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+            sent = poll_fn(|cx| self.poll_send(cx)).await.map_err(|_| WsError::ConnectionClosed)?;
         }
-        let key = self.wire.key()?;
-        let mut close = Vec::new();
-        let status: u16 = if matches!(end, LinkEnd::Protocol(_)) { 1002 } else { 1000 };
-        ws::write_control(&mut close, Opcode::Close, &status.to_be_bytes(), key);
-        self.wire.io.write_all(&close).await?;
-        self.wire.io.shutdown().await?;
+        self.wire.0.close(Some(CloseFrame { code, reason: "".into() })).await?;
         // Bytes still unread would turn our close into a reset that destroys the goodbye on its way.
-        self.wire.input.clear();
-        while self.wire.io.read_buf(&mut self.wire.input).await? > 0 {
-            self.wire.input.clear();
-        }
+        while let Some(Ok(_)) = self.wire.0.next().await {}
         Ok(())
     }
 }

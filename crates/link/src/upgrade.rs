@@ -2,11 +2,10 @@
 
 use std::{fmt, io};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use ring::{digest, rand::SecureRandom as _};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 
 use crate::words::PROTOCOL;
 
@@ -14,8 +13,6 @@ use crate::words::PROTOCOL;
 const MAX_HEAD: usize = 8 * 1024;
 /// Most headers in it.
 const MAX_HEADERS: usize = 64;
-/// RFC 6455 §1.3.
-const WEBSOCKET_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Why there was no upgrade.
 #[derive(Debug)]
@@ -107,13 +104,10 @@ pub fn link_answer(request: &Request<()>) -> Result<Vec<u8>, &'static str> {
         return Err("Sec-WebSocket-Protocol does not offer outgate-link.1");
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or("no Sec-WebSocket-Key")?;
-    if STANDARD.decode(key.as_bytes()).map_or(0, |nonce| nonce.len()) != 16 {
-        return Err("Sec-WebSocket-Key is not 16 bytes");
-    }
     Ok(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {PROTOCOL}\r\n\r\n",
-        accept_key(key.as_bytes())
+        derive_accept_key(key.as_bytes())
     )
     .into_bytes())
 }
@@ -130,9 +124,7 @@ pub async fn ask_link<IO: AsyncRead + AsyncWrite + Unpin>(
     path: &str,
     token: &str,
 ) -> Result<Bytes, UpgradeError> {
-    let mut nonce = [0u8; 16];
-    ring::rand::SystemRandom::new().fill(&mut nonce).map_err(|_| io::Error::other("no randomness"))?;
-    let key = STANDARD.encode(nonce);
+    let key = generate_key();
     let authorization = format!("Bearer {token}");
     let headers = [
         ("Authorization", authorization.as_str()),
@@ -142,7 +134,7 @@ pub async fn ask_link<IO: AsyncRead + AsyncWrite + Unpin>(
     ];
     let (answer, rest) = ask(io, authority, path, "websocket", &headers).await?;
     let accept = answer.get(header::SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
-    if accept != Some(accept_key(key.as_bytes()).as_bytes()) {
+    if accept != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
         return Err(UpgradeError::Malformed("Sec-WebSocket-Accept does not match"));
     }
     if answer.get(header::SEC_WEBSOCKET_PROTOCOL).is_none_or(|protocol| protocol != PROTOCOL) {
@@ -245,21 +237,9 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-fn accept_key(key: &[u8]) -> String {
-    let mut sha1 = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-    sha1.update(key);
-    sha1.update(WEBSOCKET_GUID.as_bytes());
-    STANDARD.encode(sha1.finish())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_example_of_rfc_6455_section_1_3() {
-        assert_eq!(accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    }
 
     #[test]
     fn bearer_tokens_are_found() {
