@@ -253,9 +253,9 @@ fn failed(error: WsError) -> LinkEnd {
     match error {
         WsError::ConnectionClosed | WsError::AlreadyClosed => LinkEnd::PeerClosed,
         WsError::Io(error) => LinkEnd::Io(error.kind()),
-        WsError::Protocol(
-            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-        ) => LinkEnd::PeerClosed,
+        WsError::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+            LinkEnd::PeerClosed
+        }
         other => LinkEnd::Protocol(other.to_string()),
     }
 }

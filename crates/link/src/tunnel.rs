@@ -136,11 +136,22 @@ impl AsyncRead for Tunnel {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        if let Some(mut chunk) = std::task::ready!(self.poll_chunk(cx))? {
+        let mut filled = false;
+        // As many chunks as fit: what is read here is mostly written in one call to a socket.
+        while buf.remaining() > 0 {
+            let mut chunk = match self.poll_chunk(cx) {
+                Poll::Ready(Ok(Some(chunk))) => chunk,
+                // The end, an error or a wait comes again; what was read goes first.
+                _ if filled => break,
+                Poll::Ready(Ok(None)) => break,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            };
             let length = chunk.len().min(buf.remaining());
             buf.put_slice(&chunk[..length]);
             chunk.advance(length);
             self.rest = if chunk.is_empty() { Bytes::new() } else { chunk };
+            filled = true;
         }
         Poll::Ready(Ok(()))
     }
