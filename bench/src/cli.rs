@@ -39,7 +39,7 @@ pub(crate) struct OriginLine {
 pub(crate) struct LoadLine {
     #[arg(value_enum)]
     pub(crate) measure: Measure,
-    /// The HTTP proxy, http://[user:password@]address:port.
+    /// The HTTP proxy: `http://[user:password@]address:port`.
     #[arg(long, conflicts_with = "relay", required_unless_present = "relay")]
     pub(crate) proxy: Option<String>,
     /// Relays that lead to the origin without being asked; several are used in turn.

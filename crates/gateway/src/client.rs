@@ -1,6 +1,6 @@
 //! A client's connection: heads read from it, answers written to it, and the ways to end it.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use outgate_faults::fact::Seconds;
 use outgate_faults::{Fault, raise};
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -92,6 +92,15 @@ impl Client {
         match timeout(self.patience, self.io.write_all(bytes)).await {
             Ok(written) => written,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Ready once the client has closed or failed. Bytes that it sends ahead of an answer say that it is there.
+    pub(crate) async fn gone(&self) {
+        let mut byte = [0];
+        match poll_fn(|cx| self.io.poll_peek(cx, &mut ReadBuf::new(&mut byte))).await {
+            Ok(0) | Err(_) => {}
+            Ok(_) => pending().await,
         }
     }
 

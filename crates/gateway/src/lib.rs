@@ -1,8 +1,8 @@
 //! The data plane: everything between a client's connection and a target's.
 //!
-//! One event loop per core, each with its own listeners ([`listen`]), its own resolver and scratch buffer
-//! ([`core`]); between accepting and dialling a request never changes its loop. A request goes through
-//! [`session`] from top to bottom: read → identify → admit → choose → dial → accept → relay → settle.
+//! One event loop per core, each with its own listeners (`listen`), its own resolver and scratch buffer
+//! (`core`); between accepting and dialling a request never changes its loop. A request goes through
+//! `session` from top to bottom: read → identify → admit → choose → dial → accept → relay → settle.
 //!
 //! | verb | modules |
 //! |---|---|

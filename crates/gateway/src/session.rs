@@ -183,7 +183,14 @@ async fn serve(
         return Ok(served.unwrap_or(Served::well(After::Gone)));
     }
     permit.meter.count_tunnel();
-    let dialed = Box::pin(dial(core, &permit, &route, &target, &visit.id, deadline)).await?;
+    let dialed = tokio::select! {
+        dialed = Box::pin(dial(core, &permit, &route, &target, &visit.id, deadline)) => dialed?,
+        // Nobody is left to open the tunnel for: its thread and the half-open connection are free again.
+        () = client.gone() => {
+            visit.record.ended_by = Some("client_lost");
+            return Ok(Served::well(After::Gone));
+        }
+    };
     let mut upstream = visit.arrived(dialed);
 
     visit.record.stage = Stage::Accept;

@@ -23,7 +23,7 @@ pub struct Received {
     pub body: Vec<u8>,
     /// How long the whole body was.
     pub body_length: u64,
-    /// The checksum of the whole body, as [`Checksum::hex`].
+    /// The checksum of the whole body, as `Checksum::hex` prints it.
     pub body_checksum: String,
 }
 

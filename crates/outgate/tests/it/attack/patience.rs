@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use outgate_testkit::dead::BlackHole;
 use outgate_testkit::gateway_process::Quickstart;
-use outgate_testkit::patience::within;
+use outgate_testkit::patience::{until, within};
 use outgate_testkit::script::{Script, Step};
 use outgate_testkit::wire::{Ending, Expect, Wire, WireError};
 use tokio::task::JoinSet;
@@ -252,4 +253,20 @@ async fn the_door_for_exits_opens_to_exits_only() {
     let target = scene.origin.address().to_string();
     let connected = Wire::connect_through(scene.gateway.proxy(), Some(scene.gateway.credentials(&user)), &target).await;
     assert_eq!(connected.expect("an answer").1.status, 200, "the real exit still works");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_target_is_dialed_holds_nothing() {
+    // Far longer than the test may take: only noticing the client can end the request.
+    let scene = Scene::with(Quickstart::new(OUTGATE).env("OUTGATE_TIMEOUTS_SETUP", "10m").env("OUTGATE_TIMEOUTS_CONNECT", "10m"));
+    let hole = BlackHole::open();
+    let mut leaver = scene.client().await;
+    leaver
+        .send(&scene.raw(format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n{{auth}}\r\n", hole.address()).as_bytes()))
+        .await
+        .expect("sent");
+    drop(leaver);
+    let record =
+        until("the record of who left", || scene.gateway.records().into_iter().find(|r| r["ended_by"] == "client_lost")).await;
+    assert_eq!((&record["outcome"], &record["stage"]), (&"ok".into(), &"dial".into()));
 }

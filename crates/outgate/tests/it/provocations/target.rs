@@ -21,9 +21,12 @@ async fn names_that_do_not_resolve() {
     let quick = [("OUTGATE_DNS_TIMEOUT", "1s"), ("OUTGATE_DNS_ATTEMPTS", "1")];
     let gateway = quickstart(&quick).dns(dns.address()).start();
     let exit = local_exit(&gateway);
-    let not_found = |host: &str| {
-        provoked(Slug::DnsNotFound, "dial", format!("the name {host} has no address (NXDOMAIN)")).params("; rcode=\"NXDOMAIN\"")
+    let without = |host: &str, rcode: &str| {
+        let sentence = format!("the name {host} has no address ({rcode})");
+        provoked(Slug::DnsNotFound, "dial", sentence).params(&format!("; rcode=\"{rcode}\""))
     };
+    let unknown = |host: &str| without(host, "NXDOMAIN");
+    let empty = |host: &str| without(host, "NOERROR");
     let failed = |host: &str, rcode: &str| {
         let sentence = format!("the name {host} could not be resolved: {rcode}");
         provoked(Slug::DnsFailed, "dial", sentence).params(&format!("; rcode=\"{rcode}\""))
@@ -33,8 +36,8 @@ async fn names_that_do_not_resolve() {
     let servfail = |host: &str| failed(host, "SERVFAIL");
     let refused = |host: &str| failed(host, "REFUSED");
     let rows: [Row<'_>; 5] = [
-        ("nosuch.example", &not_found),
-        ("empty.example", &not_found),
+        ("nosuch.example", &unknown),
+        ("empty.example", &empty),
         ("broken.example", &servfail),
         ("refused.example", &refused),
         ("silent.example", &timeout),
