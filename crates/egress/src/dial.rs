@@ -61,6 +61,10 @@ pub struct DialError {
     host: String,
     port: u16,
     detail: Option<String>,
+    /// Time spent on DNS before it failed.
+    pub dns: Duration,
+    /// Time spent on connecting before it failed.
+    pub connect: Duration,
 }
 
 #[derive(Debug)]
@@ -123,7 +127,8 @@ impl Egress {
         deadline: Instant,
         denied: &dyn Fn(IpAddr) -> Option<String>,
     ) -> Result<Dialed, DialError> {
-        let fail = |kind, detail| DialError { kind, host: host.to_string(), port, detail };
+        let fail = |kind, detail, dns, connect| DialError { kind, host: host.to_string(), port, detail, dns, connect };
+        let zero = Duration::ZERO;
         let started = Instant::now();
         let literal;
         let resolved;
@@ -134,14 +139,17 @@ impl Egress {
             }
             Host::Name(name) => {
                 if guard::judge_name(name) == Verdict::Metadata {
-                    return Err(fail(DialErrorKind::Metadata, None));
+                    return Err(fail(DialErrorKind::Metadata, None, zero, zero));
                 }
                 let lookup = tokio::time::timeout_at(deadline.into(), self.resolver.lookup(name));
-                resolved = lookup.await.unwrap_or(Err(DnsError::Timeout)).map_err(|e| fail(DialErrorKind::Dns(e), None))?;
+                resolved = lookup
+                    .await
+                    .unwrap_or(Err(DnsError::Timeout))
+                    .map_err(|e| fail(DialErrorKind::Dns(e), None, started.elapsed(), zero))?;
                 (&resolved, started.elapsed())
             }
         };
-        let checked = self.judge(addresses, port, denied).map_err(|kind| fail(kind, None))?;
+        let checked = self.judge(addresses, port, denied).map_err(|kind| fail(kind, None, dns, zero))?;
         let connecting = Instant::now();
         let until = deadline.min(connecting + self.settings.connect_timeout);
         let outcome = match checked.as_slice() {
@@ -151,13 +159,16 @@ impl Egress {
         };
         match outcome {
             Ok(Ok((stream, address))) => Ok(Dialed { stream, address, dns, connect: connecting.elapsed() }),
-            Ok(Err((error, address))) => {
-                Err(fail(classify(&error, connecting.elapsed()), Some(format!("connect to {address}: {error}"))))
-            }
+            Ok(Err((error, address))) => Err(fail(
+                classify(&error, connecting.elapsed()),
+                Some(format!("connect to {address}: {error}")),
+                dns,
+                connecting.elapsed(),
+            )),
             Err(_) => {
                 let waited = until.saturating_duration_since(connecting);
                 let detail = format!("no answer from {checked:?} within {waited:?}");
-                Err(fail(DialErrorKind::Timeout(waited), Some(detail)))
+                Err(fail(DialErrorKind::Timeout(waited), Some(detail), dns, connecting.elapsed()))
             }
         }
     }

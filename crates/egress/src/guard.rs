@@ -33,6 +33,11 @@ impl Guard {
         Self { opened }
     }
 
+    /// Opens more ranges.
+    pub fn open(&mut self, ranges: &[IpNet]) {
+        self.opened.extend_from_slice(ranges);
+    }
+
     /// Judges an address in its canonical form (see [`canonical`]).
     pub fn judge(&self, ip: IpAddr) -> Verdict {
         let ip = canonical(ip);

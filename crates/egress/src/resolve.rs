@@ -13,6 +13,8 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::Name;
 use hickory_resolver::{Resolver as Hickory, TokioResolver};
 
+/// Addresses of a name that are used: an answer may hold thousands, chosen by whoever owns the name.
+const ADDRESSES: usize = 16;
 /// Names kept at once; beyond it expired ones go first, then any.
 const CACHE_NAMES: usize = 10_000;
 
@@ -101,7 +103,7 @@ impl Resolver {
         // Fully qualified: the search list of this machine is none of the client's business.
         fqdn.set_fqdn(true);
         let answer = self.inner.lookup_ip(fqdn).await.map_err(reason)?;
-        let addresses: Arc<[IpAddr]> = answer.iter().collect();
+        let addresses: Arc<[IpAddr]> = answer.iter().take(ADDRESSES).collect();
         if addresses.is_empty() {
             return Err(DnsError::NoAddress);
         }
@@ -165,5 +167,21 @@ fn rcode(code: ResponseCode) -> String {
         ResponseCode::NotImp => "NOTIMP".into(),
         ResponseCode::Refused => "REFUSED".into(),
         other => format!("RCODE{}", u16::from(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outgate_testkit::dns::{Answer, DnsServer};
+
+    #[tokio::test]
+    async fn an_answer_of_any_size_gives_a_few_addresses() {
+        let many: Vec<String> = (0..40).map(|n| format!("192.0.2.{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let dns = DnsServer::start(&[("many.example", Answer::ips(&many))]);
+        let settings = DnsSettings { servers: vec![dns.address()], ..DnsSettings::default() };
+        let resolver = Resolver::new(&settings).unwrap();
+        assert_eq!(resolver.lookup("many.example").await.unwrap().len(), ADDRESSES);
     }
 }

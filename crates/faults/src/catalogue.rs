@@ -111,7 +111,7 @@ catalogue! {
         Gateway, Raised::Yes;
         says "{spoken} was spoken to a port that expects {expected}";
         cause "The first bytes belong to another protocol than the one this port serves: an `https://` proxy URL on a plain port, a `socks5://` URL on an HTTP port, an HTTP/2 preface where HTTP/1.1 is expected, or the reverse. The client shows it as a TLS error, a wrong version number or an early close.";
-        fix "Correct the scheme of the *proxy's* URL, not the target's: `http://` for a plain port even when the targets are https sites, `https://` only for a port with TLS, `socks5h://` for SOCKS5. The sentence says which one the port takes; `outgate doctor --proxy URL` finds it out from outside.";
+        fix "Correct the scheme of the *proxy's* URL, not the target's: `http://` for a plain port even when the targets are https sites, `https://` only for a port with TLS, `socks5h://` for SOCKS5. The sentence says which one the port takes (`http://` means plain HTTP to the proxy, also for https targets).";
     }
 
     HttpsNeedsConnect https_needs_connect(host = "example.com") {
@@ -225,7 +225,7 @@ catalogue! {
         Gateway, Raised::Yes;
         says "port {port} is not allowed (allowed: {allowed})";
         cause "The gateway, or the key's plan, opens connections only to listed target ports. Mail ports in particular stay closed so that exits are not used for spam.";
-        fix "Use a port from the list in the sentence if the target offers one. The operator opens another with the allowed ports in the gateway's configuration (`--allow-port PORT` for quickstart), and for one plan with `outgate plans set NAME --port PORT`.";
+        fix "Use a port from the list in the sentence if the target offers one. The operator opens another with the allowed ports in the gateway's configuration (`--allow-port PORT` for quickstart), and for one plan with `outgate plans set NAME --port 80 --port 443 --port PORT` (the ports given replace the plan's).";
     }
 
     TargetPrivate target_private(host = "10.0.0.5", class = "private network (RFC 1918)") {
@@ -245,7 +245,7 @@ catalogue! {
         Gateway, Raised::Yes;
         says "{host} is a cloud metadata service, which no proxy request may reach";
         cause "The target is the address or name of a cloud platform's metadata service, which hands out credentials of the machine it runs beside. A request for it through a proxy is nearly always an attack or a cloud library that picked up the proxy settings by accident.";
-        fix "Exclude the metadata address from the proxy: `NO_PROXY=169.254.169.254,metadata.google.internal`. If nobody configured such a request, find out which program sends it: `outgate logs --outcome target_metadata`. Opening private ranges does not open metadata services.";
+        fix "Exclude the metadata address from the proxy: `NO_PROXY=169.254.169.254,metadata.google.internal`. If nobody configured such a request, find out which program sends it: its records in `records/access.jsonl` have this outcome, the key and the client's address. Opening private ranges does not open metadata services.";
     }
 
     TargetDenied target_denied(host = "mail.example.com", rule = "no-mail") {
@@ -265,7 +265,7 @@ catalogue! {
         Gateway, Raised::Yes;
         says "pool '{pool}' is not open to this key";
         cause "The user name asks for a pool that the key's plan does not contain, or that this gateway does not have.";
-        fix "Leave `-pool-...` away to get the default pool, or choose one from the plan (`outgate plans list`). The operator adds a pool with `outgate plans set NAME --pool POOL`.";
+        fix "Leave `-pool-...` away to get the default pool, or choose one from the plan (`outgate plans list`). The operator sets a plan's pools with `outgate plans set NAME --pool POOL --pool OTHER` (those given replace the plan's).";
     }
 
     CountryDenied country_denied(country = "us") {
@@ -275,7 +275,7 @@ catalogue! {
         Gateway, Raised::Yes;
         says "country '{country}' is not open to this key";
         cause "The country exists, but the key's plan is limited to others.";
-        fix "Choose a country of the plan (`outgate plans list`), or have it added with `outgate plans set NAME --country CC`.";
+        fix "Choose a country of the plan (`outgate plans list`), or have the plan's list replaced: `outgate plans set NAME --country CC --country OTHER`.";
     }
 
     // ── plan: what the key has paid for ────────────────────────────────────────────────────────────────────────────
@@ -391,7 +391,7 @@ catalogue! {
         Gateway, SAFETY_NET;
         says "internal error of the proxy";
         cause "Something happened inside the gateway that it has no better name for. That is a bug, or a machine in trouble (no file descriptors, no memory, a full disk).";
-        fix "Try again once. If it returns, give the request id to the operator: `outgate report REQUEST-ID` and the gateway's log under this id hold the detail that the answer leaves out.";
+        fix "Try again once. If it returns, give the request id to the operator: the gateway's record under this id holds the detail that the answer leaves out.";
     }
 
     Overloaded overloaded(what = "10000 connections are open") {
@@ -453,7 +453,7 @@ catalogue! {
         Gateway, Raised::Yes;
         says "the exit was lost";
         cause "The connection to the exit broke while it carried the request: its network changed, its machine slept, its process ended. In the middle of a tunnel there is no answer; the tunnel is reset and only the record says so.";
-        fix "Retry at once on a new connection, which takes another exit. If it is always the same exit (`X-Outgate-Exit`, `outgate logs --outcome exit_lost --by exit`), its link is bad: tell its owner or drain it with `outgate exits drain ID`.";
+        fix "Retry at once on a new connection, which takes another exit. If it is always the same exit (`X-Outgate-Exit`, and `exit` in the records), its link is bad: tell its owner or drain it with `outgate exits drain ID`.";
     }
 
     ExitRefused exit_refused() {
@@ -483,7 +483,7 @@ catalogue! {
         Gateway, Raised::Yes;
         says "no exit opened the tunnel within {seconds} s";
         cause "An exit got the request but did not say in time that it was connected to the target. Either the exit's network is slow, or the target does not answer it: many sites drop packets from addresses they dislike instead of refusing.";
-        fix "Retry with growing waits. If only one target does this, compare it from elsewhere (`outgate doctor --proxy URL --target URL`): the target is slow or blocks these exits. If all targets do, look at the exit (`outgate logs --outcome exit_timeout --by exit`).";
+        fix "Retry with growing waits. If only one target does this, compare it from elsewhere: the target is slow or blocks these exits. If all targets do, look at the exit that the records name.";
     }
 
     // ── target: the site, seen from the hop that connects ──────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use outgate_faults::{Fault, RateLimit, raise};
 use outgate_store::amount::ByteSize;
 use outgate_store::live::LiveUsage;
-use outgate_store::{Counters, Hour, Key, KeyId, Plan, PlanName, PoolName, Snapshot, UsageDelta};
+use outgate_store::{Counters, Hour, Key, KeyId, Period, Plan, PlanName, PoolName, Snapshot, UsageDelta};
 
 use crate::limits::{Gcra, Pace};
 
@@ -53,6 +53,8 @@ pub(crate) struct Live {
     limit: AtomicU64,
     /// Bytes per second; zero for no limit.
     speed_limit: AtomicU64,
+    /// How the key's periods run: the plan's kind and the key's anchor, as of the newest change.
+    terms: Mutex<Option<(Period, Timestamp)>>,
     /// The current period, in Unix seconds.
     period_start: AtomicI64,
     period_end: AtomicI64,
@@ -82,8 +84,6 @@ pub(crate) struct Book {
 pub(crate) struct Meter {
     counters: Arc<PoolCounters>,
     book: Arc<Book>,
-    plan: Arc<Plan>,
-    anchor: Timestamp,
 }
 
 /// A direction of payload, seen from the client.
@@ -173,7 +173,7 @@ impl Accounts {
                 counters
             }
         };
-        Meter { counters, book: self.book.clone(), plan: account.plan.clone(), anchor: account.key.period_anchor }
+        Meter { counters, book: self.book.clone() }
     }
 
     /// The counters that wait for delivery.
@@ -196,6 +196,7 @@ impl Live {
             used: AtomicU64::new(0),
             limit: AtomicU64::new(u64::MAX),
             speed_limit: AtomicU64::new(0),
+            terms: Mutex::default(),
             period_start: AtomicI64::new(i64::MIN),
             period_end: AtomicI64::new(i64::MIN),
             counters: Mutex::default(),
@@ -206,13 +207,23 @@ impl Live {
     fn govern(&self, plan: &Plan, anchor: Timestamp) {
         self.limit.store(plan.bytes.unwrap_or(u64::MAX), Relaxed);
         self.speed_limit.store(plan.speed.unwrap_or(0), Relaxed);
-        self.enter_period(plan, anchor, Timestamp::now());
+        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = Some((plan.period, anchor));
+        self.enter_period(Timestamp::now());
+    }
+
+    /// Begins the next period if the current one is over.
+    fn roll_over(&self, now: Timestamp) {
+        if now.as_second() >= self.period_end.load(Relaxed) {
+            self.enter_period(now);
+        }
     }
 
     /// Begins the period that `now` lies in, when it is not the current one.
-    fn enter_period(&self, plan: &Plan, anchor: Timestamp, now: Timestamp) {
-        let start = plan.period.start(anchor, now).as_second();
-        self.period_end.store(plan.period.end(anchor, now).as_second(), Relaxed);
+    fn enter_period(&self, now: Timestamp) {
+        let terms = *self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((period, anchor)) = terms else { return };
+        let start = period.start(anchor, now).as_second();
+        self.period_end.store(period.end(anchor, now).as_second(), Relaxed);
         let before = self.period_start.swap(start, Relaxed);
         if before < start && before != i64::MIN {
             self.used.store(0, Relaxed);
@@ -257,9 +268,7 @@ impl Meter {
             return Ok(u64::MAX);
         }
         let now = Timestamp::now();
-        if now.as_second() >= live.period_end.load(Relaxed) {
-            live.enter_period(&self.plan, self.anchor, now);
-        }
+        live.roll_over(now);
         match limit.saturating_sub(live.used.load(Relaxed)) {
             0 => {
                 let end = Timestamp::from_second(live.period_end.load(Relaxed)).unwrap_or(now);
@@ -325,6 +334,7 @@ impl Book {
         let delta = |c: Arc<PoolCounters>| {
             // Unlisted first: what is counted from here on lists the counters again.
             c.listed.store(false, Relaxed);
+            c.live.roll_over(now);
             let take = |counter: &AtomicU64| counter.swap(0, Relaxed);
             let counters =
                 Counters { up: take(&c.up), down: take(&c.down), requests: take(&c.requests), tunnels: take(&c.tunnels) };
@@ -338,7 +348,7 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use outgate_store::{KeyState, Period, Proof, SecretHash};
+    use outgate_store::{KeyState, Proof, SecretHash};
 
     fn plan(bytes: Option<u64>) -> Plan {
         Plan { bytes, period: Period::Month, ..Plan::unlimited(PlanName::parse("p").unwrap()) }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outgate_faults::fact::Seconds;
-use outgate_faults::{Fault, Slug, raise};
+use outgate_faults::{Fault, Layer, Slug, raise};
 use outgate_link::{Connect, ConnectError, Refusal};
 
 use crate::admit::Permit;
@@ -26,6 +26,20 @@ pub(crate) struct Dialed {
     pub(crate) attempts: u16,
 }
 
+/// A target that was not reached, and the time that took.
+pub(crate) struct Undialed {
+    pub(crate) fault: Fault,
+    pub(crate) dns: Duration,
+    pub(crate) connect: Duration,
+}
+
+impl From<Fault> for Undialed {
+    /// Found at an exit, or before anything was tried from here.
+    fn from(fault: Fault) -> Self {
+        Self { fault, dns: Duration::ZERO, connect: Duration::ZERO }
+    }
+}
+
 /// Connects to the target before the deadline.
 pub(crate) async fn dial(
     core: &Core,
@@ -34,7 +48,7 @@ pub(crate) async fn dial(
     target: &Target,
     request_id: &str,
     deadline: Instant,
-) -> Result<Dialed, Fault> {
+) -> Result<Dialed, Undialed> {
     match route {
         Route::Direct if is_echo(target) => {
             let facts = EchoFacts::of(permit, None, request_id, target);
@@ -46,13 +60,14 @@ pub(crate) async fn dial(
     }
 }
 
-async fn direct(core: &Core, target: &Target, deadline: Instant) -> Result<Dialed, Fault> {
+async fn direct(core: &Core, target: &Target, deadline: Instant) -> Result<Dialed, Undialed> {
     let policy = &core.gateway.settings.policy;
     let denied = |ip| match policy.rule_on(target, Some(ip)) {
         Ruling::Denied(rule) => Some(rule),
         Ruling::Allowed | Ruling::NeedsAddress => None,
     };
-    let dialed = core.egress.dial_unless(&target.host, target.port, deadline, &denied).await.map_err(|e| e.fault())?;
+    let dialing = core.egress.dial_unless(&target.host, target.port, deadline, &denied);
+    let dialed = dialing.await.map_err(|e| Undialed { fault: e.fault(), dns: e.dns, connect: e.connect })?;
     Ok(Dialed {
         upstream: Upstream::Direct(dialed.stream),
         address: Some(dialed.address),
@@ -72,7 +87,7 @@ async fn through_exits(
     target: &Target,
     request_id: &str,
     deadline: Instant,
-) -> Result<Dialed, Fault> {
+) -> Result<Dialed, Undialed> {
     let fleet = &core.gateway.fleet;
     let mut tried: Vec<Arc<Online>> = Vec::new();
     let mut last: Option<Fault> = None;
@@ -80,7 +95,7 @@ async fn through_exits(
         let key = permit.account.key.id.as_str();
         let Some(online) = fleet.pick(&permit.pool.name, wanted, key, &tried, &mut || core.random()) else {
             let fault = last.unwrap_or_else(|| raise::no_exit(wanted.describe(&permit.pool.name)));
-            return Err(fault.with_attempts(u16::try_from(tried.len()).unwrap_or(u16::MAX)));
+            return Err(fault.with_attempts(u16::try_from(tried.len()).unwrap_or(u16::MAX)).into());
         };
         tried.push(online.clone());
         let attempts = u16::try_from(tried.len()).unwrap_or(u16::MAX);
@@ -97,7 +112,7 @@ async fn through_exits(
         let fault = match tokio::time::timeout_at(deadline.into(), online.link.connect(ask)).await {
             Ok(Ok((tunnel, connected))) => {
                 if let Ruling::Denied(rule) = core.gateway.settings.policy.rule_on(target, Some(connected.address.ip())) {
-                    return Err(raise::target_denied(&target.host, rule));
+                    return Err(raise::target_denied(&target.host, rule).into());
                 }
                 return Ok(Dialed {
                     upstream: Upstream::Tunnel(tunnel),
@@ -111,7 +126,7 @@ async fn through_exits(
             Ok(Err(error)) => link_fault(error).with_found_at(&online.id).with_attempts(attempts),
             Err(_) => {
                 let budget = Seconds(core.gateway.settings.timeouts.setup);
-                return Err(raise::exit_timeout(budget).with_found_at(&online.id).with_attempts(attempts));
+                return Err(raise::exit_timeout(budget).with_found_at(&online.id).with_attempts(attempts).into());
             }
         };
         // What the exit found out about the target would be no different elsewhere, as far as we know.
@@ -119,7 +134,7 @@ async fn through_exits(
             Slug::ExitLost | Slug::ExitRefused | Slug::Overloaded | Slug::Draining if wanted.session.is_none() => {
                 last = Some(fault)
             }
-            _ => return Err(fault),
+            _ => return Err(fault.into()),
         }
     }
 }
@@ -133,9 +148,18 @@ fn link_fault(error: ConnectError) -> Fault {
     }
 }
 
+/// What an exit can find out; the rest of the catalogue is not its to say.
+fn an_exit_may_say(slug: Slug) -> bool {
+    let own = matches!(slug.row().layer, Layer::Exit | Layer::Target);
+    own || matches!(
+        slug,
+        Slug::TargetPrivate | Slug::TargetMetadata | Slug::TargetDenied | Slug::LoopDetected | Slug::Overloaded | Slug::Draining
+    )
+}
+
 /// An exit's refusal in the catalogue's words. A slug that this version doesn't know stays in the log.
 fn refused(refusal: &Refusal) -> Fault {
-    let fault = Fault::from_wire(&refusal.slug, &refusal.facts);
+    let fault = Fault::from_wire(&refusal.slug, &refusal.facts).filter(|fault| an_exit_may_say(fault.slug()));
     let fault = fault.unwrap_or_else(|| raise::exit_refused().with_detail(format_args!("the exit said {:?}", refusal.slug)));
     match &refusal.detail {
         Some(detail) => fault.with_detail(detail),

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http_body_util::Full;
@@ -15,6 +16,8 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
 use tokio_rustls::TlsAcceptor;
+
+use outgate_store::ExitId;
 
 use crate::admit::Permit;
 use crate::fleet::Online;
@@ -73,7 +76,7 @@ impl Echo {
     /// A connection to the echo target in this process.
     pub(crate) fn serve(&self, facts: EchoFacts, port: u16) -> DuplexStream {
         let (ours, theirs) = duplex(16 * 1024);
-        self.spawn(theirs, facts, port);
+        tokio::task::spawn_local(self.attend(theirs, facts, port));
         ours
     }
 
@@ -84,15 +87,20 @@ impl Echo {
         Expected { request_id, expected: self.expected.clone() }
     }
 
-    /// The facts of a request that an exit came back with; each ticket is good once.
-    pub(crate) fn redeem(&self, request_id: &str) -> Option<EchoFacts> {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(request_id)
+    /// The facts of a request that an exit came back with; each ticket is good once, and for its own exit.
+    pub(crate) fn redeem(&self, request_id: &str, exit: &ExitId) -> Option<EchoFacts> {
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        let its_own = expected.get(request_id).is_some_and(|facts| facts.exit.as_deref() == Some(exit.as_str()));
+        if its_own { expected.remove(request_id) } else { None }
     }
 
     /// Serves a connection: TLS on port 443, plain on 80.
-    pub(crate) fn spawn(&self, io: impl AsyncRead + AsyncWrite + Unpin + 'static, facts: EchoFacts, port: u16) {
+    pub(crate) fn attend<IO>(&self, io: IO, facts: EchoFacts, port: u16) -> impl Future<Output = ()> + use<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         let tls = self.tls.clone().filter(|_| port == 443);
-        tokio::task::spawn_local(async move {
+        async move {
             // What goes wrong here the client sees itself: it is both ends' peer.
             match tls {
                 Some(acceptor) => {
@@ -102,7 +110,7 @@ impl Echo {
                 }
                 None => answer(io, facts).await,
             }
-        });
+        }
     }
 }
 

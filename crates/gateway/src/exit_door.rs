@@ -45,14 +45,16 @@ async fn converse(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 
             Ok(answer) => return link(core, io, behind, answer, exit.clone(), peer).await,
             Err(why) => ("400 Bad Request", why),
         },
-        (Some(_), "/v1/echo") => {
+        (Some(exit), "/v1/echo") => {
             let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
             let port = header("x-outgate-target-port").and_then(|p| p.parse().ok());
-            match (header("x-outgate-request-id").and_then(|id| core.gateway.echo.redeem(id)), port) {
+            match (header("x-outgate-request-id").and_then(|id| core.gateway.echo.redeem(id, &exit.id)), port) {
                 (Some(facts), Some(port)) => {
                     let switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: outgate-echo\r\nConnection: Upgrade\r\n\r\n";
                     if behind.is_empty() && io.write_all(switched).await.is_ok() {
-                        core.gateway.echo.spawn(io, facts, port);
+                        // In this task, so that it keeps its place among the connections until it ends.
+                        let idle = core.gateway.settings.timeouts.idle;
+                        let _too_long = timeout(idle, core.gateway.echo.attend(io, facts, port)).await;
                     }
                     return;
                 }

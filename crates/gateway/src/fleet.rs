@@ -34,7 +34,7 @@ pub(crate) struct Wanted {
     pub(crate) city: Option<String>,
     /// Countries the plan keeps to; empty is any.
     pub(crate) countries: Vec<Country>,
-    /// The same key and session get the same exit as long as it is there.
+    /// The same key and session get the same exit while the fleet stays the same.
     pub(crate) session: Option<String>,
 }
 
@@ -59,11 +59,7 @@ impl Fleet {
         drop(enrolled);
         let online = self.online.read().unwrap_or_else(PoisonError::into_inner);
         for link in online.values().flatten().filter(|o| o.id == id).map(|o| &o.link) {
-            match state {
-                ExitState::Active => {}
-                ExitState::Draining => link.drain(),
-                ExitState::Revoked => link.close(Goodbye::new("revoked", "this exit was revoked: enroll it again")),
-            }
+            tell_state(link, state);
         }
     }
 
@@ -71,6 +67,12 @@ impl Fleet {
     pub(crate) fn enter(&self, online: &Arc<Online>) {
         let mut pools = self.online.write().unwrap_or_else(PoisonError::into_inner);
         pools.entry(online.pool.clone()).or_default().push(online.clone());
+        drop(pools);
+        // A change of state while the exit was being welcomed found no link to tell: tell it now.
+        let enrolled = self.enrolled.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(exit) = enrolled.values().find(|exit| exit.id == online.id) {
+            tell_state(&online.link, exit.state);
+        }
     }
 
     /// Forgets a link that ended.
@@ -151,6 +153,14 @@ impl Fleet {
             }
         }
         exits
+    }
+}
+
+fn tell_state(link: &Link, state: ExitState) {
+    match state {
+        ExitState::Active => {}
+        ExitState::Draining => link.drain(),
+        ExitState::Revoked => link.close(Goodbye::new("revoked", "this exit was revoked: enroll it again")),
     }
 }
 

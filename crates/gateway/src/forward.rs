@@ -112,7 +112,7 @@ impl Exchange<'_> {
                 }
             };
             moved.down += length as u64;
-            self.flow.meter.count(Direction::Down, length as u64, 0);
+            self.flow.meter.count(Direction::Down, length as u64, self.flow.nanos());
             let context = Context { is_head: self.request.is_head, client: self.version };
             let answered = match Answered::parse(&answer[..length], context) {
                 Ok(answered) => answered,
@@ -140,6 +140,9 @@ impl Exchange<'_> {
                         let fault = raise::response_malformed(&self.target.host, "too many interim answers");
                         return Exchanged::Failed(self.found(fault));
                     }
+                    if let Err(fault) = self.flow.meter.allowance() {
+                        return Exchanged::Failed(fault);
+                    }
                     if self.version == Version::Http11 {
                         let mut head = answered.head;
                         head.extend_from_slice(b"\r\n");
@@ -152,6 +155,10 @@ impl Exchange<'_> {
             }
         };
         let first_byte = started.elapsed();
+        if !head.is_out() {
+            // Answered before it was asked: what is left of the request stays here, and neither side is used again.
+            up.abandon();
+        }
         self.answer_body(client, target, answered, answer, up, first_byte, moved).await
     }
 
@@ -259,7 +266,7 @@ impl Exchange<'_> {
         let mut head = answered.head;
         head.extend_from_slice((self.own_fields)(status, answered.proxy_status.as_deref()).as_bytes());
         // A request whose body has not been read to its end leaves a connection nobody can use again.
-        client_stays &= up.is_done() || self.request.body.ended();
+        client_stays &= !up.is_abandoned() && (up.is_done() || self.request.body.ended());
         match (client_stays, old) {
             (false, _) => head.extend_from_slice(b"Connection: close\r\n"),
             (true, true) => head.extend_from_slice(b"Connection: keep-alive\r\n"),
@@ -279,7 +286,7 @@ impl Exchange<'_> {
         drop(rest);
         let mut timer = pin!(sleep(self.timeouts.idle));
         let (mut last, mut seen) = (Instant::now(), 0);
-        let mut up_failed = false;
+        let mut up_failed = up.is_abandoned();
         let ended = poll_fn(|cx| {
             if let Poll::Ready(fault) = self.enlisted.poll_cut(cx) {
                 return Poll::Ready(Err(Exchanged::BrokenOff(status, fault)));
@@ -312,6 +319,10 @@ impl Exchange<'_> {
                 (seen, last) = (down.moved() + up.moved(), Instant::now());
             }
             while timer.as_mut().poll(cx).is_ready() {
+                if last.elapsed() >= self.timeouts.idle && !down.waits_for_source() {
+                    // It is the client that stopped reading.
+                    return Poll::Ready(Err(Exchanged::ClientGone(Some(status))));
+                }
                 if last.elapsed() >= self.timeouts.idle {
                     let fault = raise::response_timeout(&self.target.host, Seconds(self.timeouts.idle));
                     return Poll::Ready(Err(Exchanged::BrokenOff(status, self.found(fault))));
@@ -325,7 +336,7 @@ impl Exchange<'_> {
         if let Err(exchanged) = ended {
             return exchanged;
         }
-        let request_whole = up.is_done();
+        let request_whole = up.is_done() && !up.is_abandoned();
         let target_stays = answered.keep_alive && request_whole && down.into_excess().is_empty();
         Exchanged::Answered(Done { status, target_stays, client_stays: client_stays && request_whole, first_byte })
     }
@@ -376,7 +387,7 @@ impl<'a> Outgoing<'a> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => {
                     self.written += n;
-                    flow.meter.count(Direction::Up, n as u64, 0);
+                    flow.meter.count(Direction::Up, n as u64, flow.nanos());
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,

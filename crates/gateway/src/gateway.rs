@@ -251,9 +251,13 @@ impl Live for Gateway {
         }
         if let Some((id, fault)) = loss {
             for sender in self.event_loops() {
-                // Full means that the loop is stuck behind 256 orders: it will see the key's state at the next request.
-                if sender.try_send(Command::Cut(id.clone(), fault.clone())).is_err() {
-                    tracing::error!(key = %id, "an event loop takes no orders; the key's open tunnels there go on");
+                let Err(mpsc::error::TrySendError::Full(order)) = sender.try_send(Command::Cut(id.clone(), fault.clone())) else {
+                    continue;
+                };
+                // The loop is behind: wait for it, but not here, where the console waits.
+                let waiting = std::thread::Builder::new().name("cut".into()).spawn(move || sender.blocking_send(order));
+                if let Err(error) = waiting {
+                    tracing::error!(key = %id, %error, "an event loop takes no orders; the key's open tunnels there go on");
                 }
             }
         }

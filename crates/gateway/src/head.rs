@@ -342,7 +342,13 @@ fn forward(
     hop: &str,
 ) -> Result<Want, Fault> {
     let traceable = method == "OPTIONS" || method == "TRACE";
+    // What ends here has no reader for a body: the next request would be read out of it (request smuggling).
+    let bodiless = || match fields.body == Framing::NONE {
+        true => Ok(()),
+        false => Err(raise::malformed_request("a request that ends at this proxy has no body")),
+    };
     if target == "*" && method == "OPTIONS" {
+        bodiless()?;
         return Ok(Want::Here(None));
     }
     let (scheme, rest) = match target.split_once("://") {
@@ -352,7 +358,8 @@ fn forward(
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
     if scheme.eq_ignore_ascii_case("https") {
-        return Err(raise::https_needs_connect(authority));
+        // Without the credentials that may stand before the host.
+        return Err(raise::https_needs_connect(authority.rsplit('@').next().unwrap_or_default()));
     }
     if !scheme.eq_ignore_ascii_case("http") {
         return Err(raise::malformed_target("only http:// can be forwarded, anything else needs CONNECT"));
@@ -362,6 +369,7 @@ fn forward(
     }
     let to = Target::authority(authority, Some(80))?;
     if traceable && fields.max_forwards == Some(0) {
+        bodiless()?;
         return Ok(Want::Here((method == "TRACE").then(|| reflection(method, target, headers))));
     }
     if method == "TRACE" && (fields.has_length || fields.body != Framing::NONE) {

@@ -124,6 +124,23 @@ fn what_ends_here() {
 }
 
 #[test]
+fn what_ends_here_has_no_body() {
+    for line in ["OPTIONS *", "OPTIONS http://a/", "TRACE http://a/"] {
+        for body in ["Content-Length: 3", "Transfer-Encoding: chunked"] {
+            let head = format!("{line} HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n{body}\r\n\r\n");
+            assert_eq!(parse(&head).map(|_| ()), Err(Slug::MalformedRequest), "{line} {body}");
+        }
+    }
+}
+
+#[test]
+fn credentials_in_an_https_url_are_not_told_back() {
+    let fault = Asked::parse(b"GET https://user:hush@a.example/ HTTP/1.1\r\nHost: a\r\n\r\n", "gw").unwrap_err();
+    assert_eq!(fault.slug(), Slug::HttpsNeedsConnect);
+    assert!(!fault.sentence().contains("hush") && fault.sentence().contains("a.example"));
+}
+
+#[test]
 fn keep_alive() {
     let cases = [
         ("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", true),

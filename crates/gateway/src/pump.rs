@@ -55,6 +55,13 @@ pub(crate) struct Flow<'a> {
     pub(crate) epoch: Instant,
 }
 
+impl Flow<'_> {
+    /// The gateway's monotonic time, in nanoseconds.
+    pub(crate) fn nanos(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+}
+
 /// One direction's state.
 pub(crate) struct Pump {
     direction: Direction,
@@ -77,6 +84,8 @@ enum State {
     /// The source has ended: what is stashed goes out, then the other side's write half closes if so framed.
     Draining,
     Done,
+    /// Never to be ended: what is left of it is nobody's.
+    Abandoned,
 }
 
 /// Why a pump stopped early.
@@ -134,7 +143,17 @@ impl Pump {
 
     /// Whether it is only the source that everything waits for.
     pub(crate) fn waits_for_source(&self) -> bool {
-        self.state == State::Moving && self.stash.is_empty()
+        self.state == State::Moving && self.stash.is_empty() && self.pause.is_none()
+    }
+
+    /// Gives the rest up: it is neither read nor written any more.
+    pub(crate) fn abandon(&mut self) {
+        self.state = State::Abandoned;
+    }
+
+    /// Whether the rest was given up.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.state == State::Abandoned
     }
 
     /// Bytes moved so far.
@@ -163,6 +182,7 @@ impl Pump {
             ready!(self.poll_stash(cx, sink)).map_err(Broken::Write)?;
             match self.state {
                 State::Done => return Poll::Ready(Ok(())),
+                State::Abandoned => return Poll::Pending,
                 State::Draining => {
                     let finished = if self.framing == Framing::UntilClose {
                         Pin::new(&mut *sink).poll_shutdown(cx)
@@ -270,8 +290,7 @@ impl Pump {
 
     fn count(&mut self, bytes: usize, flow: &Flow<'_>) {
         self.moved += bytes as u64;
-        let nanos = flow.epoch.elapsed().as_nanos() as u64;
-        let pause = flow.meter.count(self.direction, bytes as u64, nanos);
+        let pause = flow.meter.count(self.direction, bytes as u64, flow.nanos());
         if !pause.is_zero() {
             self.pause = Some(Box::pin(tokio::time::sleep(pause)));
         }

@@ -25,7 +25,7 @@ const FLUSH: Duration = Duration::from_millis(200);
 const QUEUE: usize = 256;
 
 /// How far a request came: the verbs of `session`, in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Stage {
     #[default]

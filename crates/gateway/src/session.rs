@@ -14,7 +14,7 @@ use crate::choose::choose;
 use crate::client::{Client, NoHead, reset};
 use crate::core::Core;
 use crate::credentials::Modifiers;
-use crate::dial::{Dialed, dial};
+use crate::dial::{Dialed, Undialed, dial};
 use crate::foreign::Foreign;
 use crate::forward::{Exchange, Exchanged, Moved};
 use crate::framing::Framing;
@@ -177,21 +177,25 @@ async fn serve(
                 None => visit.record.attempts += 1,
             }
         }
-        let dialed = Box::pin(dial(core, &permit, &route, &request.target, &visit.id, deadline)).await?;
-        let upstream = visit.arrived(dialed);
+        let dialed = tokio::select! {
+            dialed = Box::pin(dial(core, &permit, &route, &request.target, &visit.id, deadline)) => dialed,
+            fault = std::future::poll_fn(|cx| permit.enlisted.poll_cut(cx)) => return Err(fault),
+        };
+        let upstream = visit.arrived(dialed)?;
         let served = Box::pin(exchange(core, client, kept, visit, &permit, &request, upstream, false)).await?;
         return Ok(served.unwrap_or(Served::well(After::Gone)));
     }
     permit.meter.count_tunnel();
     let dialed = tokio::select! {
-        dialed = Box::pin(dial(core, &permit, &route, &target, &visit.id, deadline)) => dialed?,
+        dialed = Box::pin(dial(core, &permit, &route, &target, &visit.id, deadline)) => dialed,
+        fault = std::future::poll_fn(|cx| permit.enlisted.poll_cut(cx)) => return Err(fault),
         // Nobody is left to open the tunnel for: its thread and the half-open connection are free again.
         () = client.gone() => {
             visit.record.ended_by = Some("client_lost");
             return Ok(Served::well(After::Gone));
         }
     };
-    let mut upstream = visit.arrived(dialed);
+    let mut upstream = visit.arrived(dialed)?;
 
     visit.record.stage = Stage::Accept;
     let accepted = format!("HTTP/1.1 200 Connection established\r\n{}\r\n", visit.own_fields(&settings.name, None, None));
@@ -323,7 +327,10 @@ async fn exchange(
         }
         Exchanged::BrokenOff(status, fault) => {
             visit.record.status = Some(status);
-            visit.record.ended_by = Some("cut");
+            visit.record.ended_by = Some(match fault.row().layer {
+                Layer::Target | Layer::Exit => "target_lost",
+                _ => "cut",
+            });
             break_off(&upstream);
             Served::badly(After::Reset, fault)
         }
@@ -363,7 +370,10 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
     let teller = Teller { hop: &settings.name, request_id: &visit.id, realm: "outgate", date: &core.date(), docs_url: None };
     let answer = fault.answer(&listener.dialect, &teller);
     // What follows an unreadable request can't be trusted; a gateway that shuts down has nothing more to say.
-    let ends = fault.row().layer == Layer::Client || fault.slug() == Slug::Draining;
+    // Behind a refused CONNECT, bytes meant for the tunnel may be on their way and must not be read as a request; only a
+    // client that is asked for credentials waits for that answer.
+    let unawaited = visit.record.method == "CONNECT" && fault.row().layer != Layer::Auth;
+    let ends = unawaited || fault.row().layer == Layer::Client || fault.slug() == Slug::Draining;
     let wanted = if visit.reusable && !ends { Connection::KeepAlive } else { Connection::Close };
     let body = if visit.is_head { Body::Omit } else { Body::Send };
     let after = match answer.connection(wanted) {
@@ -371,7 +381,9 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
         Connection::Close => After::Close,
     };
     visit.record.status = Some(answer.status);
-    visit.record.attempts = visit.record.attempts.max(fault.attempts());
+    if visit.record.stage >= Stage::Dial {
+        visit.record.attempts = visit.record.attempts.max(fault.attempts());
+    }
     if visit.record.exit.is_none() {
         visit.record.exit = fault.found_at().map(str::to_owned);
     }
@@ -421,8 +433,12 @@ impl Visit {
             };
     }
 
-    /// Notes how the target was reached.
-    fn arrived(&mut self, dialed: Dialed) -> Upstream {
+    /// Notes how the target was reached, or how long it took not to.
+    fn arrived(&mut self, dialed: Result<Dialed, Undialed>) -> Result<Upstream, Fault> {
+        let dialed = dialed.map_err(|Undialed { fault, dns, connect }| {
+            (self.record.times.dns, self.record.times.connect) = (dns, connect);
+            fault
+        })?;
         self.record.address = dialed.address;
         self.record.attempts += dialed.attempts;
         self.record.times.dns = dialed.dns;
@@ -431,7 +447,7 @@ impl Visit {
             self.record.exit = Some(exit.id.to_string());
             self.record.country = exit.labels.country.map(|c| c.to_string());
         }
-        dialed.upstream
+        Ok(dialed.upstream)
     }
 
     /// Notes that the target was reached before.

@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_millis(100);
 /// Pause after a failed delivery.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Asks the settler to deliver now, and hears when it has.
+/// Asks the settler to deliver now, and hears when it has tried.
 pub(crate) type Ask = oneshot::Sender<()>;
 
 /// Delivers until the asking side is gone, then once more.
@@ -29,6 +29,9 @@ pub(crate) async fn settle(accounts: Arc<Accounts>, store: Arc<dyn Store>, gatew
             Ok(last) => break last + 1,
             Err(error) => {
                 tracing::error!(%error, "the ledger doesn't tell the last usage batch; trying again");
+                if asks.is_closed() {
+                    return;
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -60,6 +63,10 @@ pub(crate) async fn settle(accounts: Arc<Accounts>, store: Arc<dyn Store>, gatew
                 // Another process delivered under this gateway's name: go on behind it.
                 Err(StoreError::Conflict(reason)) => {
                     tracing::error!(reason, "the ledger expects another usage batch");
+                    if !open {
+                        tracing::error!("the gateway stops with usage undelivered");
+                        return;
+                    }
                     if let Ok(last) = store.last_sequence(&gateway).await {
                         sequence = last + 1;
                         batch = batch.map(|b| UsageBatch { sequence, ..b });
@@ -69,7 +76,7 @@ pub(crate) async fn settle(accounts: Arc<Accounts>, store: Arc<dyn Store>, gatew
                 Err(error) => {
                     tracing::error!(%error, "usage can't be delivered to the ledger; it is kept and tried again");
                     if !open {
-                        tracing::error!(batches = 1, "the gateway stops with usage undelivered");
+                        tracing::error!("the gateway stops with usage undelivered");
                         return;
                     }
                     tokio::time::sleep(PAUSE).await;

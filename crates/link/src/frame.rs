@@ -170,6 +170,11 @@ pub(crate) fn encode_header(out: &mut Vec<u8>, kind: Kind, tunnel: u32, length: 
     out.extend_from_slice(&header);
 }
 
+/// Length of the whole frame that this side encoded at the start of `frames`.
+pub(crate) fn length(frames: &[u8]) -> usize {
+    HEADER + (usize::from(frames[1]) << 16 | usize::from(frames[2]) << 8 | usize::from(frames[3]))
+}
+
 /// A breach of the protocol by the peer. It ends the link.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Violation {

@@ -11,7 +11,7 @@
 //! - [`handle`]: [`Link`], [`Incoming`], [`Asked`]: what programs hold.
 //! - [`tunnel`]: [`Tunnel`]: one stream, read and written as tokio does.
 //! - [`upgrade`]: the HTTP exchange before the first message.
-//! - [`shell`]: the task that moves messages over a connection.
+//! - [`shell`]: how a link begins on a connection, and the task that moves its messages.
 //!
 //! Nothing here knows faults: a [`Refusal`] carries a slug and its facts, and the two ends translate.
 //!

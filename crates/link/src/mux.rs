@@ -4,12 +4,13 @@
 //! bounded by [`Limits`]:
 //! - received and not yet read: the windows of all tunnels together never exceed `receive_budget`; every tunnel the
 //!   link could still open has `floor_window` of it set aside, the rest is lent to tunnels whose reader keeps up
-//!   (`mux/receive.rs`);
+//!   (`mux/credit.rs`);
 //! - written and not yet sent: `unsent_per_tunnel` and `unsent_per_link`, and one batch (`mux/send.rs`);
 //! - answers to the peer's frames: 256 KiB, then it is a flood.
 //!
 //! A chunk that was handed out is its reader's memory; it weighs at most [`crate::frame::MAX_DATA`].
 
+mod credit;
 mod lifecycle;
 mod limits;
 mod receive;
@@ -32,6 +33,9 @@ use crate::{
 };
 
 pub use limits::Limits;
+
+/// Answers the peer has caused and not read, in bytes; more is a flood.
+const FLOOD: usize = 256 * 1024;
 
 /// Which end of the link this is: the gateway opens tunnels, the exit answers and pings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

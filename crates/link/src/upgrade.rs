@@ -2,10 +2,14 @@
 
 use std::{fmt, io};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use ring::{
+    digest,
+    rand::{Random, SystemRandom},
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 
 use crate::words::PROTOCOL;
 
@@ -107,7 +111,7 @@ pub fn link_answer(request: &Request<()>) -> Result<Vec<u8>, &'static str> {
     Ok(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {PROTOCOL}\r\n\r\n",
-        derive_accept_key(key.as_bytes())
+        accept_key(key.as_bytes())
     )
     .into_bytes())
 }
@@ -124,7 +128,7 @@ pub async fn ask_link<IO: AsyncRead + AsyncWrite + Unpin>(
     path: &str,
     token: &str,
 ) -> Result<Bytes, UpgradeError> {
-    let key = generate_key();
+    let key = random_key()?;
     let authorization = format!("Bearer {token}");
     let headers = [
         ("Authorization", authorization.as_str()),
@@ -134,7 +138,7 @@ pub async fn ask_link<IO: AsyncRead + AsyncWrite + Unpin>(
     ];
     let (answer, rest) = ask(io, authority, path, "websocket", &headers).await?;
     let accept = answer.get(header::SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
-    if accept != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
+    if accept != Some(accept_key(key.as_bytes()).as_bytes()) {
         return Err(UpgradeError::Malformed("Sec-WebSocket-Accept does not match"));
     }
     if answer.get(header::SEC_WEBSOCKET_PROTOCOL).is_none_or(|protocol| protocol != PROTOCOL) {
@@ -215,6 +219,20 @@ async fn fill<IO: AsyncRead + Unpin>(io: &mut IO, input: &mut BytesMut) -> Resul
         0 => Err(UpgradeError::Io(io::ErrorKind::UnexpectedEof.into())),
         _ => Ok(()),
     }
+}
+
+/// What a server makes of `Sec-WebSocket-Key` (RFC 6455 §4.2.2). The framing crate keeps its own to itself, and its whole
+/// handshake would swallow the text of a refusal.
+fn accept_key(key: &[u8]) -> String {
+    let mut sha = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    sha.update(key);
+    sha.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(sha.finish())
+}
+
+fn random_key() -> io::Result<String> {
+    let key: Random<[u8; 16]> = ring::rand::generate(&SystemRandom::new()).map_err(|_| io::Error::other("no random bytes"))?;
+    Ok(STANDARD.encode(key.expose()))
 }
 
 fn header_map(headers: &[httparse::Header<'_>]) -> Result<HeaderMap, UpgradeError> {

@@ -319,6 +319,10 @@ impl AsyncWrite for Freezing {
 #[tokio::test]
 async fn silence_is_noticed_at_both_ends() -> Outcome {
     let (out, inward) = sockets().await?;
+    // Kept open behind the gateway's back: whoever dies first must not tell the other by a reset.
+    let inward = inward.into_std()?;
+    let _kept = inward.try_clone()?;
+    let inward = TcpStream::from_std(inward)?;
     let frozen = Arc::new(AtomicUsize::new(0));
     let inward = Freezing { io: inward, frozen: Arc::clone(&frozen) };
     let mut pair = pair_over(out, inward, Welcome { heartbeat_ms: 50, dead_ms: 300, ..welcome() }).await?;
@@ -351,6 +355,8 @@ async fn handshakes_refuse_what_is_no_hello() -> Outcome {
         out.shutdown().await?;
         assert!(within(name, shell::accept(inward, Bytes::new())).await.is_err(), "{name}");
     }
+    let (_out, inward) = sockets().await?;
+    assert!(shell::accept(inward, Bytes::from_static(b"x")).await.is_err(), "bytes before the 101");
     let (out, inward) = sockets().await?;
     let gateway = async {
         let pending = shell::accept(inward, Bytes::new()).await?;
@@ -360,6 +366,26 @@ async fn handshakes_refuse_what_is_no_hello() -> Outcome {
     let (declined, joined) = tokio::join!(gateway, shell::join(out, Bytes::new(), &hello, limits));
     declined?;
     assert!(matches!(joined, Err(shell::HandshakeError::Goodbye(why)) if why == Goodbye::new("revoked", "no longer")));
+    Ok(())
+}
+
+/// Every ping makes the WebSocket queue a pong: a peer that reads none of them must not fill the memory.
+#[tokio::test]
+async fn pings_that_nobody_reads_the_answers_of_end_the_link() -> Outcome {
+    let (mut peer, inward) = tokio::io::duplex(1024);
+    let json = br#"{"version":1,"agent":"flood","max_tunnels":5}"#;
+    let mut hello = Vec::new();
+    frame::encode(&mut hello, frame::Kind::Hello, 0, json);
+    // Masked with zeros.
+    peer.write_all(&[0x82, 0x80 | hello.len() as u8, 0, 0, 0, 0]).await?;
+    peer.write_all(&hello).await?;
+    let pending = within("a hello", shell::accept(inward, Bytes::new())).await?;
+    let (_link, driver) = pending.welcome(&welcome(), Limits::default()).await?;
+    let driver = tokio::spawn(driver.run());
+    let ping = [&[0x89, 0x80 | 100, 0, 0, 0, 0][..], &[7; 100]].concat();
+    let flood = async { while peer.write_all(&ping).await.is_ok() {} };
+    let (end, ()) = tokio::join!(within("the end", driver), flood);
+    assert_eq!(end?, LinkEnd::Protocol("a flood of pings".into()));
     Ok(())
 }
 

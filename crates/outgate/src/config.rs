@@ -24,8 +24,10 @@ pub(crate) struct Config {
     pub(crate) console: SocketAddr,
     /// The gateway, but for its name when the file has none.
     pub(crate) settings: Settings,
-    /// Whether the file gave a name.
+    /// Whether a name was given.
     pub(crate) named: bool,
+    /// Whether a folder for the records was given.
+    pub(crate) records_named: bool,
 }
 
 /// The `OUTGATE_*` variables of this process.
@@ -44,6 +46,7 @@ pub(crate) fn read(file: &str, text: &str, env: BTreeMap<String, String>) -> Res
     let (mut root, problems) = reader::open(file, text, env);
     let config = config(&mut root, Listeners::InFile);
     root.finish();
+    problems.unknown_variables();
     let report = problems.report();
     match config {
         Some(config) if report.is_empty() => Ok(config),
@@ -55,6 +58,7 @@ pub(crate) fn read(file: &str, text: &str, env: BTreeMap<String, String>) -> Res
 pub(crate) fn from_environment() -> Result<Config, Vec<String>> {
     let (mut root, problems) = reader::open("environment", "", environment());
     let config = config(&mut root, Listeners::Given);
+    problems.unknown_variables();
     match (config, problems.report()) {
         (Some(config), report) if report.is_empty() => Ok(config),
         (_, report) => Err(report),
@@ -83,7 +87,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let dialects = dialects(root.section("dialects"));
     let listeners = listeners(root, &dialects);
     if listeners.is_empty() && source == Listeners::InFile {
-        root.problem("listen", "there is no listener: add [[listen]] with address = \"0.0.0.0:8080\"");
+        root.missing("listen", "there is no listener: add [[listen]] with address = \"0.0.0.0:8080\"");
     }
     let mut console = root.section("console");
     let console_address = console.scalar("address", address);
@@ -99,7 +103,9 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     egress.finish();
     let mut records = root.section("records");
     let keep = records.scalar("enabled", boolean).unwrap_or(true);
-    let folder = records.scalar("folder", infallible).map_or_else(|| data.join("records"), PathBuf::from);
+    let folder = records.scalar("folder", infallible).map(PathBuf::from);
+    let records_named = folder.is_some();
+    let folder = folder.unwrap_or_else(|| data.join("records"));
     records.finish();
     let named = name.is_some();
     let settings = Settings {
@@ -118,7 +124,13 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         records: keep.then_some(folder),
         echo: None,
     };
-    Some(Config { data, console: console_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))), settings, named })
+    Some(Config {
+        data,
+        console: console_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
+        settings,
+        named,
+        records_named,
+    })
 }
 
 /// One event loop per core this process may use.
@@ -152,7 +164,7 @@ fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> 
         });
         match at {
             Some(address) => listeners.push(ListenerSettings { address, dialect: dialect.unwrap_or_else(Dialect::outgate) }),
-            None => section.problem("address", "a listener needs an address such as \"0.0.0.0:8080\""),
+            None => section.missing("address", "a listener needs an address such as \"0.0.0.0:8080\""),
         }
         section.finish();
     }
@@ -203,8 +215,8 @@ fn policy(mut section: Section) -> (Policy, Guard) {
         let ports = rule.list("ports", str::parse::<PortRange>).unwrap_or_default();
         match (name, effect) {
             (Some(name), Some(effect)) => policy.rules.push(Rule { name, effect, hosts, nets, ports }),
-            (None, _) => rule.problem("name", "a rule needs a name: clients that it refuses are told it"),
-            (Some(_), None) => rule.problem("effect", "a rule needs effect = \"deny\" or \"allow\""),
+            (None, _) => rule.missing("name", "a rule needs a name: clients that it refuses are told it"),
+            (Some(_), None) => rule.missing("effect", "a rule needs effect = \"deny\" or \"allow\""),
         }
         rule.finish();
     }
@@ -226,7 +238,7 @@ fn pools(mut section: Section) -> Option<(Vec<PoolSettings>, PoolName)> {
                 pools.push(PoolSettings { name, kind, targeting: targeting.unwrap_or(by_kind) });
             }
             (Err(what), _) => pool.problem("", what),
-            (Ok(_), None) => pool.problem("kind", "a pool needs kind = \"residential\", \"mobile\", \"isp\" or \"datacenter\""),
+            (Ok(_), None) => pool.missing("kind", "a pool needs kind = \"residential\", \"mobile\", \"isp\" or \"datacenter\""),
         }
         pool.finish();
     }
@@ -306,7 +318,9 @@ fn dns(mut section: Section) -> DnsSettings {
     if let Some(timeout) = section.scalar("timeout", duration) {
         dns.timeout = timeout;
     }
-    if let Some(attempts) = section.scalar("attempts", |text| text.parse().map_err(|_| "a whole number")) {
+    if let Some(attempts) =
+        section.scalar("attempts", |text| text.parse().ok().filter(|n| *n > 0).ok_or("a whole number above zero"))
+    {
         dns.attempts = attempts;
     }
     section.finish();

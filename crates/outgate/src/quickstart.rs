@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use outgate_console::{NewExit, NewKey, PlanPatch};
-use outgate_egress::Guard;
 use outgate_exit::{GatewayUrl, Token};
 use outgate_gateway::settings::{ExitDoorSettings, ListenerSettings};
 use outgate_store::{ExitState, KeyState, Labels, PlanName, PoolName};
@@ -13,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::data::Quickstart;
 use crate::station::{Station, asked_to_stop};
-use crate::{cli, config, eprintln, failed, println};
+use crate::{cli, config, eprintln, failed, println, wrong_config};
 
 /// Who made what a first run makes, in the audit trail.
 const WHO: &str = "quickstart";
@@ -23,7 +22,12 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Runs the command.
 pub(crate) async fn run(args: cli::Quickstart) -> ExitCode {
     let stop = asked_to_stop();
-    match start(&args).await {
+    // Everything but what the flags say is as in `outgate gateway`: the defaults under the environment.
+    let config = match config::from_environment() {
+        Ok(config) => config,
+        Err(problems) => return wrong_config(&problems),
+    };
+    match start(&args, config).await {
         Ok((station, local_exit, drain)) => {
             stop.await;
             drop(local_exit);
@@ -33,17 +37,18 @@ pub(crate) async fn run(args: cli::Quickstart) -> ExitCode {
     }
 }
 
-async fn start(args: &cli::Quickstart) -> Result<(Station, LocalExit, Duration), String> {
-    // Everything but what the flags say is as in `outgate gateway`: the defaults under the environment.
-    let config = config::from_environment().map_err(|problems| problems.join("\n"))?;
+async fn start(args: &cli::Quickstart, config: config::Config) -> Result<(Station, LocalExit, Duration), String> {
     let mut settings = config.settings;
     settings.listeners = vec![ListenerSettings { address: args.listen, dialect: args.dialect.clone() }];
-    settings.exits.get_or_insert(ExitDoorSettings { address: ([127, 0, 0, 1], 0).into(), tls: None });
+    // The local exit links up over plain loopback; only the address may be another.
+    let door = settings.exits.map_or(([127, 0, 0, 1], 0).into(), |door| door.address);
+    settings.exits = Some(ExitDoorSettings { address: door, tls: None });
     settings.policy.ports.extend(&args.allow_port);
-    if !args.allow_target.is_empty() {
-        settings.guard = Guard::new(args.allow_target.clone());
-    }
-    settings.records = Some(args.data.join("records"));
+    settings.guard.open(&args.allow_target);
+    settings.records = settings.records.map(|folder| match config.records_named {
+        true => folder,
+        false => args.data.join("records"),
+    });
     let dns = settings.dns.clone();
     let drain = settings.timeouts.drain.min(DRAIN);
     let station = Station::start(args.data.clone(), args.console, settings, config.named).await?;

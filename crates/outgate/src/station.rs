@@ -44,6 +44,7 @@ pub(crate) async fn run(config: Config) -> ExitCode {
     let listeners: Vec<String> = bound.listeners.iter().map(ToString::to_string).collect();
     let exits = bound.exits.map_or("none".into(), |a| a.to_string());
     tracing::info!(listen = listeners.join(", "), exits, console = station.console_url, "ready");
+    tokio::task::spawn_local(outlive_hangups());
     asked_to_stop().await;
     station.shut_down(drain).await
 }
@@ -120,6 +121,14 @@ pub(crate) fn asked_to_stop() -> impl Future<Output = ()> {
             // Without handlers the signals end the process by themselves.
             _ => std::future::pending().await,
         }
+    }
+}
+
+/// A closed terminal or a reload that a service manager asks for must not cut anybody's tunnels.
+async fn outlive_hangups() {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        tracing::warn!("SIGHUP: the configuration is read at start only; restart to apply a change");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Lifecycle: how tunnels and links begin and end.
+//! Lifecycle: how tunnels and links begin, stay alive and end.
 
 use std::{
     collections::VecDeque,
@@ -7,11 +7,14 @@ use std::{
     time::Instant,
 };
 
-use super::{AnswerError, Ending, Mux, OpenError, Phase, StreamError, remember};
+use super::{AnswerError, Ending, FLOOD, Mux, OpenError, Phase, Side, StreamError, remember};
 use crate::{
     frame::{self, Kind},
     words::{Connect, ConnectWire, Connected, ConnectedWire, Fit, Goodbye, LinkEnd, Refusal, ResetReason, encode_json},
 };
+
+/// Control frames that may wait while new tunnels are still asked for, in bytes.
+const UNSENT: usize = 1024 * 1024;
 
 impl Mux {
     // ---- opening -------------------------------------------------------------------------------------------------
@@ -27,7 +30,8 @@ impl Mux {
         if self.draining || self.peer_draining {
             return Err(OpenError::Draining);
         }
-        if self.open_tunnels() >= self.limits.max_tunnels {
+        // The second: questions taken back count no more, but a peer that reads nothing leaves them all unsent.
+        if self.open_tunnels() >= self.limits.max_tunnels || self.control.len() >= UNSENT {
             return Err(OpenError::Full);
         }
         let mut id = self.latest.wrapping_add(1);
@@ -205,6 +209,14 @@ impl Mux {
         }
     }
 
+    /// Ends the link because of what the peer did; it is told. The first reason stays.
+    pub(crate) fn breach(&mut self, what: &str) {
+        if self.end.is_none() {
+            self.close(Goodbye::new("protocol", what));
+            self.end = Some(LinkEnd::Protocol(what.to_owned()));
+        }
+    }
+
     /// The link is over: every tunnel and waiter learns it. The first reason stays.
     pub fn fail(&mut self, end: LinkEnd) {
         if self.end.is_some() {
@@ -228,5 +240,45 @@ impl Mux {
         self.committed = self.tunnels.values().map(|entry| entry.window as usize).sum();
         self.buffered = self.tunnels.values().map(|entry| entry.buffered as usize).sum();
         self.finished = self.tunnels.values().filter(|entry| entry.finished).count();
+    }
+
+    // ---- time ----------------------------------------------------------------------------------------------------
+
+    /// Does what is due: pings (exit), notices silence.
+    ///
+    /// # Errors
+    /// The peer is dead, and so is the link.
+    pub fn on_timer(&mut self, now: Instant) -> Result<(), LinkEnd> {
+        if let Some(end) = &self.end {
+            return Err(end.clone());
+        }
+        if now.duration_since(self.heard) >= self.limits.dead {
+            self.fail(LinkEnd::Dead);
+            return Err(LinkEnd::Dead);
+        }
+        if self.side == Side::Exit && now >= self.next_ping {
+            self.next_ping = now + self.limits.heartbeat;
+            let clock = now.duration_since(self.started).as_micros() as u64;
+            let rtt = self.rtt.map_or(0, |rtt| rtt.as_micros().try_into().unwrap_or(u32::MAX));
+            let mut ping = [0; frame::PING];
+            ping[..8].copy_from_slice(&clock.to_be_bytes());
+            ping[8..].copy_from_slice(&rtt.to_be_bytes());
+            // A peer that reads nothing gets no second ping; it will be dead soon.
+            if self.control.len() < FLOOD {
+                frame::encode(&mut self.control, Kind::Ping, 0, &ping);
+            }
+            self.return_idle_credit();
+        }
+        Ok(())
+    }
+
+    /// When [`Mux::on_timer`] is due next, at the latest.
+    #[must_use]
+    pub fn next_timer(&self) -> Instant {
+        let dead = self.heard + self.limits.dead;
+        match self.side {
+            Side::Exit => dead.min(self.next_ping),
+            Side::Gateway => dead,
+        }
     }
 }

@@ -1,34 +1,22 @@
-//! Receiving: frames in, credit out.
-//!
-//! Credit is strict: `committed`, the sum of all windows, is what the peer could make us buffer, and it stays within
-//! the budget. A window grows (doubling) when its reader keeps up and the sender says that it was
-//! the limit (`Blocked`); under scarcity windows above their fair share shrink as they are used, and
-//! idle ones are given back by the sender (`Return`).
+//! Receiving: what each frame of the peer does, or why it is a violation.
 
 use std::{
     collections::VecDeque,
-    task::{Poll, Waker},
     time::{Duration, Instant},
 };
 
 use bytes::{Buf, Bytes};
 
-use super::{Ending, Entry, Limits, Mux, Phase, Side, StreamError, remember};
+use super::{Entry, FLOOD, Limits, Mux, Phase, Side};
 use crate::{
     frame::{self, Frame, Kind, Violation},
     words::{ConnectWire, ConnectedWire, Goodbye, LinkEnd, Refusal, ResetReason, decode_json},
 };
 
 /// Chunks of at least this length may stay slices of their message …
-const SLICE: usize = 16 * 1024;
-/// … while the link holds less than this; otherwise a copy of the exact size, so that a chunk nobody reads does not
-/// pin the read buffer it came in (up to 256 KiB): at most 128 such buffers.
+const SLICE: usize = 32 * 1024;
+/// … while the link holds less than this; others are copied. So chunks that nobody reads pin at most 64 messages.
 const SLICE_WHILE_BELOW: usize = 2 * 1024 * 1024;
-/// Answers the peer has caused and not read.
-const FLOOD: usize = 256 * 1024;
-/// A reader keeps up while its queue was empty this recently: longer than a busy core takes to come
-/// round to it.
-const PROMPT: Duration = Duration::from_millis(20);
 
 impl Mux {
     /// Takes one message: whole frames.
@@ -49,9 +37,7 @@ impl Mux {
                 Err(violation) => Err(violation),
             };
             if let Err(violation) = step {
-                let text = violation.to_string();
-                self.close(Goodbye::new("protocol", text.as_str()));
-                self.end = Some(LinkEnd::Protocol(text));
+                self.breach(&violation.to_string());
             }
             if let Some(end) = &self.end {
                 return Err(end.clone());
@@ -288,146 +274,6 @@ impl Mux {
         let clock = now.duration_since(self.started).as_micros() as u64;
         if let Some(micros) = clock.checked_sub(sent) {
             self.rtt = Some(Duration::from_micros(micros.max(1)));
-        }
-    }
-
-    // ---- reading -------------------------------------------------------------------------------------------------
-
-    /// The next chunk, or `None` at the peer's end. Its credit goes back at once: whoever takes a chunk has room for it.
-    pub fn poll_chunk(&mut self, id: u32, waker: &Waker, now: Instant) -> Poll<Result<Option<Bytes>, StreamError>> {
-        let lost = self.end.is_some();
-        let Some(entry) = self.tunnels.get_mut(&id) else {
-            return Poll::Ready(Err(StreamError::Lost));
-        };
-        if let Some(chunk) = entry.queue.pop_front() {
-            // Its reader was the limit, not its window.
-            if now.duration_since(entry.drained_at) >= PROMPT {
-                entry.blocked = false;
-            }
-            if entry.queue.is_empty() {
-                entry.queue = VecDeque::new();
-                entry.drained_at = now;
-            }
-            self.on_consumed(id, chunk.len() as u32);
-            return Poll::Ready(Ok(Some(chunk)));
-        }
-        if entry.end_received {
-            return Poll::Ready(Ok(None));
-        }
-        if entry.reset.is_some() {
-            return Poll::Ready(Err(StreamError::Reset));
-        }
-        if lost {
-            return Poll::Ready(Err(StreamError::Lost));
-        }
-        remember(&mut entry.reader, waker);
-        Poll::Pending
-    }
-
-    fn on_consumed(&mut self, id: u32, length: u32) {
-        self.buffered -= length as usize;
-        let room = self.room();
-        let fair = self.fair_window();
-        let Some(entry) = self.tunnels.get_mut(&id) else {
-            return;
-        };
-        entry.buffered -= length;
-        if entry.end_received || self.end.is_some() {
-            entry.window -= length;
-            self.committed -= length as usize;
-            return;
-        }
-        entry.accrued += length;
-        if entry.accrued < entry.window / 2 {
-            return;
-        }
-        let mut grant = std::mem::take(&mut entry.accrued);
-        if room > 0 && std::mem::take(&mut entry.blocked) {
-            let most = self.limits.max_window.saturating_sub(entry.window).min(entry.window);
-            let grow = most.min(room.try_into().unwrap_or(u32::MAX));
-            entry.window += grow;
-            self.committed += grow as usize;
-            grant += grow;
-        } else if room == 0 && entry.window > fair {
-            let cut = (grant / 2).min(entry.window - fair);
-            entry.window -= cut;
-            self.committed -= cut as usize;
-            grant -= cut;
-        }
-        entry.outstanding += grant;
-        frame::encode(&mut self.control, Kind::Window, id, &grant.to_be_bytes());
-        self.wake_driver();
-    }
-
-    // ---- budget --------------------------------------------------------------------------------------------------
-
-    /// What may still be lent: the budget less all windows, less the floor of every tunnel that could still come.
-    fn room(&self) -> usize {
-        let to_come = (self.limits.max_tunnels + Limits::SLACK).saturating_sub(self.tunnels.len());
-        self.limits.receive_budget.saturating_sub(self.committed + to_come * self.limits.floor_window as usize)
-    }
-
-    pub(super) fn first_window(&self) -> u32 {
-        let Limits { floor_window, initial_window, .. } = self.limits;
-        let extra = self.room().min((initial_window - floor_window) as usize);
-        floor_window + extra as u32
-    }
-
-    fn fair_window(&self) -> u32 {
-        let share = self.limits.receive_budget / 2 / self.tunnels.len().max(1);
-        share.try_into().unwrap_or(u32::MAX).max(self.limits.floor_window)
-    }
-
-    // ---- time ----------------------------------------------------------------------------------------------------
-
-    /// Does what is due: pings (exit), notices silence.
-    ///
-    /// # Errors
-    /// The peer is dead, and so is the link.
-    pub fn on_timer(&mut self, now: Instant) -> Result<(), LinkEnd> {
-        if let Some(end) = &self.end {
-            return Err(end.clone());
-        }
-        if now.duration_since(self.heard) >= self.limits.dead {
-            self.fail(LinkEnd::Dead);
-            return Err(LinkEnd::Dead);
-        }
-        if self.side == Side::Exit && now >= self.next_ping {
-            self.next_ping = now + self.limits.heartbeat;
-            let clock = now.duration_since(self.started).as_micros() as u64;
-            let rtt = self.rtt.map_or(0, |rtt| rtt.as_micros().try_into().unwrap_or(u32::MAX));
-            let mut ping = [0; frame::PING];
-            ping[..8].copy_from_slice(&clock.to_be_bytes());
-            ping[8..].copy_from_slice(&rtt.to_be_bytes());
-            // A peer that reads nothing gets no second ping; it will be dead soon.
-            if self.control.len() < FLOOD {
-                frame::encode(&mut self.control, Kind::Ping, 0, &ping);
-            }
-            self.return_idle_credit();
-        }
-        Ok(())
-    }
-
-    /// When [`Mux::on_timer`] is due next, at the latest.
-    #[must_use]
-    pub fn next_timer(&self) -> Instant {
-        let dead = self.heard + self.limits.dead;
-        match self.side {
-            Side::Exit => dead.min(self.next_ping),
-            Side::Gateway => dead,
-        }
-    }
-
-    /// Once per heartbeat: a tunnel that wrote nothing since the last one returns the credit above the first window.
-    fn return_idle_credit(&mut self) {
-        let keep = self.limits.initial_window;
-        for (id, entry) in &mut self.tunnels {
-            let idle = !std::mem::take(&mut entry.wrote) && entry.unsent.is_empty();
-            if idle && entry.ending == Ending::Not && entry.reset.is_none() && entry.credit > 2 * keep {
-                let back = entry.credit - keep;
-                entry.credit = keep;
-                frame::encode(&mut self.control, Kind::Return, *id, &back.to_be_bytes());
-            }
         }
     }
 }

@@ -15,6 +15,9 @@ use crate::{
     words::{ResetReason, encode_json},
 };
 
+/// Control frames of one batch, in bytes: with a full batch of data still half of what a peer takes as one message.
+const CONTROL: usize = 128 * 1024;
+
 impl Mux {
     /// How much a write would take now; `Pending` when that is nothing.
     pub fn poll_writable(&mut self, id: u32, waker: &Waker) -> Poll<Result<usize, StreamError>> {
@@ -99,19 +102,34 @@ impl Mux {
         if let Some(pong) = self.pong.take() {
             frame::encode(head, Kind::Pong, 0, &pong);
         }
-        head.append(&mut self.control);
-        mem::swap(body, &mut self.staged);
-        while body.len() < self.limits.batch
-            && let Some(id) = self.ring.pop_front()
-        {
-            self.take_turn(id, body);
+        self.take_control(head);
+        // Data must not overtake the `Connected` of its tunnel.
+        if self.control.is_empty() {
+            mem::swap(body, &mut self.staged);
+            while body.len() < self.limits.batch
+                && let Some(id) = self.ring.pop_front()
+            {
+                self.take_turn(id, body);
+            }
+            self.feed_starved();
         }
-        self.feed_starved();
         let bytes = head.len() - before + body.len();
         self.stats.messages_out += 1;
         self.stats.bytes_out += bytes as u64;
         // A stale id in the ring may leave nothing to say.
         bytes > 0
+    }
+
+    /// Whole frames, until [`CONTROL`] is reached.
+    fn take_control(&mut self, head: &mut Vec<u8>) {
+        if self.control.len() <= CONTROL {
+            return head.append(&mut self.control);
+        }
+        let mut end = 0;
+        while end < CONTROL {
+            end += frame::length(&self.control[end..]);
+        }
+        head.extend(self.control.drain(..end));
     }
 
     fn take_turn(&mut self, id: u32, body: &mut Vec<u8>) {

@@ -355,6 +355,36 @@ fn four_thousand_stalled_tunnels_stay_within_the_budget() {
 }
 
 #[test]
+fn many_control_frames_go_out_in_portions_before_any_data() {
+    let mut pair = Pair::new(Limits::default());
+    let target = Connect { host: "h".repeat(1000), ..target() };
+    let ids: Vec<u32> = (0..500).map(|_| pair.gateway.open(&target, pair.now).expect("room")).collect();
+    let mut messages = 0;
+    while let Some(message) = batch(&mut pair.gateway) {
+        assert!(message.len() < 256 * 1024, "{}", message.len());
+        pair.exit.on_message(message, pair.now).expect("whole frames");
+        messages += 1;
+    }
+    assert!(messages > 1);
+    assert_eq!(pair.exit.open_tunnels(), ids.len());
+}
+
+#[test]
+fn questions_that_nobody_reads_are_bounded() {
+    let mut pair = Pair::new(Limits::default());
+    for _ in 0..100_000 {
+        match pair.gateway.open(&target(), pair.now) {
+            Ok(id) => pair.gateway.release(id),
+            Err(error) => {
+                assert_eq!(error, OpenError::Full);
+                return;
+            }
+        }
+    }
+    panic!("100,000 unread questions");
+}
+
+#[test]
 fn an_idle_tunnel_is_small() {
     assert!(size_of::<super::Entry>() <= 384, "{}", size_of::<super::Entry>());
     let mut pair = Pair::new(small());

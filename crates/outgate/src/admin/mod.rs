@@ -47,6 +47,7 @@ pub(crate) struct Common {
         global = true,
         help_heading = "Which gateway, and how to print",
         value_name = "DIR",
+        env = "OUTGATE_DATA",
         default_value = "./outgate-data"
     )]
     data: PathBuf,

@@ -6,7 +6,7 @@
 //! parser says so, so a secret can't get into an error.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
@@ -29,7 +29,12 @@ pub(crate) struct Problems {
     text: String,
     found: RefCell<Vec<Problem>>,
     env: BTreeMap<String, String>,
+    /// The variables that settings have.
+    variables: RefCell<BTreeSet<String>>,
 }
+
+/// Variables that are no settings of a file.
+const OTHER_VARIABLES: [&str; 3] = ["OUTGATE_ADMIN_TOKEN", "OUTGATE_EXIT_TOKEN", "OUTGATE_DATA"];
 
 /// A table of the file.
 pub(crate) struct Section {
@@ -37,6 +42,8 @@ pub(crate) struct Section {
     path: String,
     /// What has not been asked for yet.
     left: BTreeMap<String, (usize, DeValue<'static>)>,
+    /// The line of every key the file has here.
+    lines: BTreeMap<String, usize>,
     /// What was asked for: the known keys.
     known: Vec<String>,
     /// Settings of tables in arrays have no environment variable: there is no telling which one is meant.
@@ -50,6 +57,16 @@ impl Problems {
 
     fn line(&self, offset: usize) -> usize {
         1 + self.text.as_bytes()[..offset.min(self.text.len())].iter().filter(|b| **b == b'\n').count()
+    }
+
+    /// Variables that no setting has are mistakes: told like unknown keys. To be called when all settings were read.
+    pub(crate) fn unknown_variables(&self) {
+        let known = self.variables.borrow();
+        for name in self.env.keys().filter(|name| !known.contains(*name) && !OTHER_VARIABLES.contains(&name.as_str())) {
+            let near = known.iter().map(|k| (strsim::damerau_levenshtein(name, k), k)).min();
+            let hint = near.filter(|(distance, _)| *distance <= 3).map_or(String::new(), |(_, k)| format!("; did you mean {k}?"));
+            self.add(None, "", format_args!("the environment variable {name} is no setting{hint}"));
+        }
     }
 
     /// The problems as lines `FILE:LINE: SETTING: WHAT`, in the order of the file.
@@ -66,7 +83,8 @@ impl Problems {
 
 /// Opens a file's text as its root table. `env` are the `OUTGATE_*` variables.
 pub(crate) fn open(file: &str, text: &str, env: BTreeMap<String, String>) -> (Section, Rc<Problems>) {
-    let problems = Rc::new(Problems { file: file.into(), text: text.into(), found: RefCell::default(), env });
+    let problems =
+        Rc::new(Problems { file: file.into(), text: text.into(), found: RefCell::default(), env, variables: RefCell::default() });
     let (mut table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let line = error.span().map(|span| problems.line(span.start));
@@ -79,7 +97,7 @@ pub(crate) fn open(file: &str, text: &str, env: BTreeMap<String, String>) -> (Se
 
 impl Section {
     fn new(shared: Rc<Problems>, path: String, table: DeTable<'_>, from_env: bool) -> Self {
-        let left = table
+        let left: BTreeMap<String, (usize, DeValue<'static>)> = table
             .into_iter()
             .map(|(key, value)| {
                 let line = shared.line(key.span().start);
@@ -88,7 +106,8 @@ impl Section {
                 (key.into_inner().into_owned(), (line, owned(value)))
             })
             .collect();
-        Self { shared, path, left, known: Vec::new(), from_env }
+        let lines = left.iter().map(|(key, (line, _))| (key.clone(), *line)).collect();
+        Self { shared, path, left, lines, known: Vec::new(), from_env }
     }
 
     fn name(&self, key: &str) -> String {
@@ -97,7 +116,12 @@ impl Section {
 
     fn env(&self, key: &str) -> Option<String> {
         let variable = format!("OUTGATE_{}", self.name(key).replace(['.', '-'], "_").to_uppercase());
-        self.shared.env.get(&variable).filter(|_| self.from_env).cloned()
+        if !self.from_env {
+            return None;
+        }
+        let value = self.shared.env.get(&variable).cloned();
+        self.shared.variables.borrow_mut().insert(variable);
+        value
     }
 
     /// A scalar, from the environment if it is set there.
@@ -182,14 +206,21 @@ impl Section {
         names.into_iter().map(|name| (name.clone(), self.section(&name))).collect()
     }
 
-    /// Whether the file has this key.
+    /// Whether the file has this key, read or not, well or badly.
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.left.contains_key(key)
+        self.lines.contains_key(key)
+    }
+
+    /// Adds a problem unless the key is there: then what is wrong with it has been told.
+    pub(crate) fn missing(&self, key: &str, what: impl fmt::Display) {
+        if !self.has(key) {
+            self.problem(key, what);
+        }
     }
 
     /// Adds a problem of this section's.
     pub(crate) fn problem(&self, key: &str, what: impl fmt::Display) {
-        let line = self.left.get(key).map(|(line, _)| *line);
+        let line = self.lines.get(key).copied();
         self.shared.add(line, &self.name(key), what);
     }
 
