@@ -402,4 +402,20 @@ mod tests {
         assert_eq!(meter.allowance().unwrap(), 8);
         assert_eq!(accounts.find("abcd").unwrap().live.usage().period_bytes, 12);
     }
+
+    #[test]
+    fn periods_roll_over_by_the_newest_plan() {
+        let accounts = accounts(Some(10));
+        let account = accounts.find("abcd").unwrap();
+        let meter = accounts.meter(&account, &PoolName::parse("direct").unwrap());
+        accounts.put_plan(Arc::new(Plan { period: Period::Days(7), ..plan(Some(10)) }));
+        meter.count(Direction::Down, 10, 0);
+        // A tunnel that was admitted under the old plan is the first to come after the week.
+        let week = jiff::SignedDuration::from_hours(7 * 24 + 1);
+        let later = Timestamp::now() + week;
+        meter.counters.live.roll_over(later);
+        assert_eq!(account.live.usage().period_bytes, 0);
+        let end = account.live.period_end.load(Relaxed);
+        assert!(end > later.as_second() && end <= (later + week).as_second(), "a week, not a month");
+    }
 }

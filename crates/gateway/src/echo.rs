@@ -124,3 +124,30 @@ async fn answer(io: impl AsyncRead + AsyncWrite + Unpin + 'static, facts: EchoFa
     // A client that breaks off has its reasons, and they are in the record of its request.
     let _broken_off = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_good_once_and_for_its_own_exit() {
+        let echo = Echo::new(None);
+        let facts = EchoFacts {
+            key: "abcd".into(),
+            pool: "residential".into(),
+            exit: Some("e1".into()),
+            country: None,
+            session: None,
+            request_id: "r1".into(),
+            target: "echo.outgate:80".into(),
+        };
+        let exit = |id: &str| ExitId::parse(id).unwrap();
+        let waiting = echo.expect(facts.clone());
+        assert!(echo.redeem("r1", &exit("e2")).is_none());
+        assert!(echo.redeem("r1", &exit("e1")).is_some());
+        assert!(echo.redeem("r1", &exit("e1")).is_none());
+        drop(waiting);
+        drop(echo.expect(facts));
+        assert!(echo.redeem("r1", &exit("e1")).is_none(), "nobody waits any more");
+    }
+}
