@@ -99,6 +99,19 @@ impl Framing {
         }
     }
 
+    /// Whether the end is known without looking at the bytes.
+    pub(crate) fn is_opaque(&self) -> bool {
+        !matches!(self, Self::Chunked(_))
+    }
+
+    /// Moves on over so many bytes of an opaque body, unseen; whether it ends there.
+    pub(crate) fn pass(&mut self, bytes: u64) -> bool {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(bytes);
+        }
+        self.ended()
+    }
+
     /// Moves on over `bytes`.
     pub(crate) fn scan(&mut self, bytes: &[u8]) -> Result<Scan, BadFraming> {
         match self {

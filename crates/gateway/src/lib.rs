@@ -11,7 +11,7 @@
 //! | admit | `admit`, `policy`, `limits` |
 //! | choose | `choose`, `fleet` |
 //! | dial | `dial`, `upstream`, `echo` |
-//! | accept, relay | `relay`, `forward`, `response`, `pump` |
+//! | accept, relay | `relay`, `forward`, `response`, `pump`, `splice` |
 //! | settle | `settle` (usage), `record` (the request's line), `tally` |
 //!
 //! Beside it: `exit_door` lets exits in, `sessions` finds what is in flight when a key is suspended,
@@ -47,6 +47,7 @@ mod session;
 mod sessions;
 pub mod settings;
 mod settle;
+mod splice;
 mod tally;
 mod throttle;
 mod upstream;

@@ -85,6 +85,8 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListen
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    // Small writes (answers, handshakes of the two ends) must not wait for each other. Accepted connections inherit it.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -159,11 +161,7 @@ async fn accept_exits(core: Rc<Core>, socket: TcpListener, tls: Option<TlsAccept
 /// The next connection. A connection that failed before it was accepted is none; a lack of resources passes.
 async fn accept(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match socket.accept().await {
-        Ok((io, peer)) => {
-            // Small writes (answers, handshakes of the two ends) must not wait for each other.
-            let _gone = io.set_nodelay(true);
-            Some((io, peer))
-        }
+        Ok(accepted) => Some(accepted),
         Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => None,
         Err(error) => {
             tracing::warn!(%error, "accepting connections pauses");

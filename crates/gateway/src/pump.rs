@@ -1,9 +1,10 @@
 //! Moves the bytes of one direction, from one side to the other, up to where they end.
 //!
-//! The only copying loop there is: a tunnel is two pumps until close, a forwarded request one pump per
+//! The only moving loop there is: a tunnel is two pumps until close, a forwarded request one pump per
 //! body. Bytes are read into the event loop's one scratch buffer and written from it at once; only what
-//! the other side did not take is kept, so a tunnel that waits holds no buffer. One buffer per pass:
-//! reading on until nothing is left would let one fast tunnel starve the others.
+//! the other side did not take is kept, so a tunnel that waits holds no buffer. Between two plain TCP
+//! connections a read that fills the buffer is followed by splice(2) for as long as much is there. One
+//! buffer per pass: reading on until nothing is left would let one fast tunnel starve the others.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -18,16 +19,23 @@ use tokio::time::Sleep;
 
 use crate::accounts::{Direction, Meter};
 use crate::framing::{BadFraming, Framing};
+use crate::splice::{Pipe, Pipes, Socket};
 
-/// One per event loop. Large enough that bulk is bound by the kernel's copies, not by calls.
-pub(crate) struct Scratch(RefCell<Box<[u8]>>);
+/// What one event loop moves bytes with: a buffer large enough that bulk is bound by the kernel's copies, not by calls,
+/// and pipes for what needs no copy.
+pub(crate) struct Scratch {
+    buffer: RefCell<Box<[u8]>>,
+    pipes: Pipes,
+}
 
 /// Bytes of the scratch buffer.
 const SCRATCH: usize = 256 * 1024;
+/// A pipe that is filled with less than this is given back: so little is as well copied.
+const TRICKLE: usize = 16 * 1024;
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        Self(RefCell::new(vec![0; SCRATCH].into()))
+        Self { buffer: RefCell::new(vec![0; SCRATCH].into()), pipes: Pipes::default() }
     }
 
     /// Reads once; appends what came. Zero bytes are the end.
@@ -38,7 +46,7 @@ impl Scratch {
         to: &mut Vec<u8>,
         most: usize,
     ) -> Poll<io::Result<usize>> {
-        let mut scratch = self.0.borrow_mut();
+        let mut scratch = self.buffer.borrow_mut();
         let room = most.min(scratch.len());
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
         ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
@@ -71,7 +79,12 @@ pub(crate) struct Pump {
     /// Read and not yet written.
     stash: Vec<u8>,
     written: usize,
+    /// Much comes at once: the kernel moves it, through a pipe that is held while there is something to move.
+    bulk: bool,
+    pipe: Option<Pipe>,
     state: State,
+    /// The other direction has ended: after this one both connections close.
+    last: bool,
     /// Bytes read after the end of the framing: they belong to the next message.
     excess: Vec<u8>,
     pause: Option<Pin<Box<Sleep>>>,
@@ -113,7 +126,10 @@ impl Pump {
             unwrap: false,
             stash: Vec::new(),
             written: 0,
+            bulk: false,
+            pipe: None,
             state,
+            last: false,
             excess: Vec::new(),
             pause: None,
             moved: 0,
@@ -143,7 +159,13 @@ impl Pump {
 
     /// Whether it is only the source that everything waits for.
     pub(crate) fn waits_for_source(&self) -> bool {
-        self.state == State::Moving && self.stash.is_empty() && self.pause.is_none()
+        let empty = self.stash.is_empty() && self.pipe.as_ref().is_none_or(Pipe::is_empty);
+        self.state == State::Moving && empty && self.pause.is_none()
+    }
+
+    /// Says that nothing else uses the two connections: closing a plain one tells its peer as much as ending it would.
+    pub(crate) fn set_last(&mut self) {
+        self.last = true;
     }
 
     /// Gives the rest up: it is neither read nor written any more.
@@ -175,15 +197,26 @@ impl Pump {
         flow: &Flow<'_>,
     ) -> Poll<Result<(), Broken>>
     where
-        S: AsyncRead + Unpin,
-        D: AsyncWrite + Unpin,
+        S: AsyncRead + Socket + Unpin,
+        D: AsyncWrite + Socket + Unpin,
     {
         loop {
             ready!(self.poll_stash(cx, sink)).map_err(Broken::Write)?;
+            if let (Some(pipe), Some(sink)) = (&mut self.pipe, sink.tcp()) {
+                ready!(pipe.poll_drain(cx, sink)).map_err(Broken::Write)?;
+                if !self.bulk {
+                    self.let_go(flow);
+                }
+            }
             match self.state {
                 State::Done => return Poll::Ready(Ok(())),
                 State::Abandoned => return Poll::Pending,
                 State::Draining => {
+                    self.let_go(flow);
+                    if self.last && sink.tcp().is_some() {
+                        self.state = State::Done;
+                        return Poll::Ready(Ok(()));
+                    }
                     let finished = if self.framing == Framing::UntilClose {
                         Pin::new(&mut *sink).poll_shutdown(cx)
                     } else {
@@ -200,8 +233,34 @@ impl Pump {
                 self.pause = None;
             }
             let allowed = usize::try_from(flow.meter.allowance().map_err(Broken::Spent)?).unwrap_or(usize::MAX);
-            let mut scratch = flow.scratch.0.borrow_mut();
-            let most = scratch.len().min(allowed).min(flow.meter.stride()).min(self.framing.room());
+            let bound = allowed.min(flow.meter.stride()).min(self.framing.room());
+            if self.bulk && self.pipe.is_none() {
+                self.pipe = flow.scratch.pipes.take();
+            }
+            if let (Some(pipe), Some(source), Some(sink)) = (&mut self.pipe, source.tcp(), sink.tcp()) {
+                let most = bound.min(pipe.capacity());
+                let Poll::Ready(filled) = pipe.poll_fill(cx, source, most) else {
+                    self.let_go(flow);
+                    return Poll::Pending;
+                };
+                let filled = filled.map_err(Broken::Read)?;
+                self.passed(filled, flow)?;
+                if filled <= TRICKLE {
+                    self.bulk = false;
+                    continue;
+                }
+                if let Some(pipe) = &mut self.pipe {
+                    ready!(pipe.poll_drain(cx, sink)).map_err(Broken::Write)?;
+                }
+                if self.state == State::Moving {
+                    // More is waiting: the others go first.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            let mut scratch = flow.scratch.buffer.borrow_mut();
+            let most = scratch.len().min(bound);
             let mut buffer = ReadBuf::new(&mut scratch[..most]);
             match Pin::new(&mut *source).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) => {}
@@ -243,6 +302,8 @@ impl Pump {
                 }
             }
             if full && self.state == State::Moving {
+                let plain = source.tcp().is_some() && sink.tcp().is_some();
+                self.bulk = plain && most == scratch.len() && self.framing.is_opaque() && !self.unwrap;
                 // More is waiting: the others go first.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -262,6 +323,28 @@ impl Pump {
             (self.stash, self.written) = (Vec::new(), 0);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Gives the pipe back: a tunnel mostly waits.
+    fn let_go(&mut self, flow: &Flow<'_>) {
+        if let Some(pipe) = self.pipe.take() {
+            flow.scratch.pipes.give_back(pipe);
+        }
+    }
+
+    /// Counts bytes that came past this process; none are the source's end.
+    fn passed(&mut self, bytes: usize, flow: &Flow<'_>) -> Result<(), Broken> {
+        if bytes == 0 {
+            if self.framing != Framing::UntilClose {
+                return Err(Broken::Truncated);
+            }
+            self.state = State::Draining;
+            return Ok(());
+        }
+        self.count(bytes, flow);
+        let ended = self.framing.pass(bytes as u64);
+        self.end(ended, &[]);
+        Ok(())
     }
 
     /// Counts bytes and keeps their body for writing.

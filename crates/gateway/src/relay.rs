@@ -14,6 +14,7 @@ use crate::accounts::Direction;
 use crate::framing::Framing;
 use crate::pump::{Broken, Flow, Pump};
 use crate::sessions::Enlisted;
+use crate::splice::Socket;
 
 /// How a tunnel ended.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ pub(crate) async fn relay<C, T>(
     idle: Duration,
 ) -> Relayed
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    T: AsyncRead + AsyncWrite + Unpin,
+    C: AsyncRead + AsyncWrite + Socket + Unpin,
+    T: AsyncRead + AsyncWrite + Socket + Unpin,
 {
     let mut up = Pump::new(Direction::Up, Framing::UntilClose);
     let mut down = Pump::new(Direction::Down, Framing::UntilClose);
@@ -83,7 +84,9 @@ where
             return Poll::Ready(told(broken, Side::Target, Side::Client));
         }
         if first_done.is_none() && (up.is_done() || down.is_done()) {
-            first_done = Some(if up.is_done() { Side::Client } else { Side::Target });
+            let (first, rest) = if up.is_done() { (Side::Client, &mut down) } else { (Side::Target, &mut up) };
+            first_done = Some(first);
+            rest.set_last();
         }
         if let (Some(first), true, true) = (first_done, up.is_done(), down.is_done()) {
             return Poll::Ready(Ended::Closed(first));

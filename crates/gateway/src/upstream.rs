@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::head::Target;
+use crate::splice::Socket;
 
 /// A connected target.
 pub(crate) enum Upstream {
@@ -68,6 +69,15 @@ macro_rules! inside {
             Upstream::Echo($io) => $call,
         }
     };
+}
+
+impl Socket for Upstream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Direct(stream) => Some(stream),
+            Self::Tunnel(_) | Self::Echo(_) => None,
+        }
+    }
 }
 
 impl AsyncRead for Upstream {
