@@ -28,39 +28,68 @@ pub(crate) fn fault_value(fault: &Fault, hop: &str) -> String {
 
 /// This hop's member for a success: `hop` on the 200 to a CONNECT, `hop; received-status=404` on a forwarded answer.
 pub fn success_member(hop: &str, received_status: Option<u16>) -> String {
-    let mut member = bare_item(hop);
-    if let Some(status) = received_status {
-        push(&mut member, format_args!("; received-status={status}"));
-    }
+    let mut member = String::with_capacity(64);
+    push_success(&mut member, hop, received_status);
     member
 }
 
 /// `member` behind the value that came from the hop before: the last member is the one closest to the client. A value that
 /// is no list of structured fields would make the whole field unreadable and is dropped.
 pub fn append_member(existing: Option<&str>, member: &str) -> String {
-    match existing.map(|value| value.trim_matches([' ', '\t'])) {
-        Some(before) if before.len() <= LONGEST_FOREIGN && is_list(before) => {
-            format!("{before}, {member}")
-        }
-        Some(_) | None => member.to_owned(),
-    }
+    let mut value = before(existing);
+    value.push_str(member);
+    value
 }
 
 /// The `Proxy-Status` of a success through an exit: the exit's member if there is one, then this hop's.
 /// `received_status` is the target's status on a forwarded answer, none on the 200 to a CONNECT.
 pub fn success_headers(existing: Option<&str>, exit: Option<&str>, hop: &str, received_status: Option<u16>) -> String {
-    let ours = match exit {
-        Some(exit) => format!("{}, {}", bare_item(exit), success_member(hop, received_status)),
-        None => success_member(hop, received_status),
-    };
-    append_member(existing, &ours)
+    let mut value = before(existing);
+    if let Some(exit) = exit {
+        push_item(&mut value, exit);
+        value.push_str(", ");
+    }
+    push_success(&mut value, hop, received_status);
+    value
+}
+
+/// What the hops before said, ready for another member.
+fn before(existing: Option<&str>) -> String {
+    let mut value = String::with_capacity(64);
+    if let Some(before) = existing.map(|value| value.trim_matches([' ', '\t']))
+        && before.len() <= LONGEST_FOREIGN
+        && is_list(before)
+    {
+        value.push_str(before);
+        value.push_str(", ");
+    }
+    value
+}
+
+fn push_success(value: &mut String, hop: &str, received_status: Option<u16>) {
+    push_item(value, hop);
+    if let Some(status) = received_status {
+        push(value, format_args!("; received-status={status}"));
+    }
+}
+
+/// A name as a token if it is one that is not too long, else as a string.
+fn push_item(value: &mut String, name: &str) {
+    if name.len() <= crate::fault::LONGEST_NAME && is_token(name) {
+        value.push_str(name);
+    } else {
+        value.push_str(&bare_item(name));
+    }
+}
+
+fn is_token(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*') && name.bytes().all(is_token_byte)
 }
 
 /// A name as a token if it is one, else as a string.
 fn bare_item(name: &str) -> String {
     let name = fact::bounded(name, crate::fault::LONGEST_NAME);
-    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*');
-    if starts && name.bytes().all(is_token_byte) { name } else { string(&name) }
+    if is_token(&name) { name } else { string(&name) }
 }
 
 /// A string item. What is not printable ASCII cannot be in one and becomes `?`.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::foreign::Foreign;
 use crate::head::{HeadLimits, end_of_head};
+use crate::identify::Login;
 use crate::pump::Scratch;
 use crate::settings::Timeouts;
 
@@ -26,6 +27,10 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// Read and not yet used: the start of the next head, or of a body.
     pub(crate) buffer: Vec<u8>,
+    /// The peer's address as records show it.
+    pub(crate) source: Box<str>,
+    /// Who spoke on it last.
+    pub(crate) login: Option<Login>,
     /// Whether a request has been answered on it before.
     pub(crate) reused: bool,
     /// How long it may take to make room for what is written to it.
@@ -44,7 +49,8 @@ pub(crate) enum NoHead {
 
 impl Client {
     pub(crate) fn new(io: TcpStream, peer: SocketAddr, timeouts: &Timeouts) -> Self {
-        Self { io, peer, buffer: Vec::new(), reused: false, patience: timeouts.idle }
+        let source = peer.ip().to_canonical().to_string().into();
+        Self { io, peer, buffer: Vec::new(), source, login: None, reused: false, patience: timeouts.idle }
     }
 
     /// Reads up to the end of a head; returns its length in the buffer.

@@ -41,6 +41,8 @@ pub(crate) enum Version {
 pub(crate) struct Target {
     pub(crate) host: Host,
     pub(crate) port: u16,
+    /// `host:port`, written once: it is needed several times.
+    text: String,
 }
 
 /// What a client asked for.
@@ -153,6 +155,12 @@ impl Asked {
 }
 
 impl Target {
+    /// A host and a port.
+    pub(crate) fn new(host: Host, port: u16) -> Self {
+        let text = format!("{host}:{port}");
+        Self { host, port, text }
+    }
+
     /// Reads `host:port`; without a default the port must be there.
     fn authority(text: &str, default: Option<u16>) -> Result<Self, Fault> {
         if text.contains('@') {
@@ -173,7 +181,7 @@ impl Target {
             (None, None) => return Err(raise::malformed_target("CONNECT needs host:port")),
         };
         match Host::parse(host) {
-            Ok(host) => Ok(Self { host, port }),
+            Ok(host) => Ok(Self::new(host, port)),
             // An odd spelling of a forbidden address is an attempt to get past the guard: name it so.
             Err(HostError::UnusualAddress(ip)) => match outgate_egress::Guard::default().judge(ip.into()) {
                 Verdict::Private(class) => Err(raise::target_private(host, class)),
@@ -185,14 +193,14 @@ impl Target {
     }
 
     /// As it stands in a Host field: without the default port of http.
-    fn host_field(&self) -> String {
-        if self.port == 80 { self.host.to_string() } else { self.to_string() }
+    fn host_field(&self) -> &str {
+        self.text.strip_suffix(":80").unwrap_or(&self.text)
     }
 }
 
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        f.write_str(&self.text)
     }
 }
 

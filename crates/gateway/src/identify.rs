@@ -17,15 +17,39 @@ pub(crate) struct Caller {
     pub(crate) modifiers: Modifiers,
 }
 
+/// What a connection proved last. The same words prove it again for as long as nothing about the key has changed.
+pub(crate) struct Login {
+    authorization: String,
+    account: Arc<Account>,
+    modifiers: Modifiers,
+}
+
+impl Login {
+    /// Whether these words were accepted for the account as it is now. Told only to the connection that said them before.
+    fn holds(&self, authorization: &str, accounts: &Accounts) -> bool {
+        let key = &self.account.key;
+        self.authorization == authorization
+            // A secret in its grace ends by the clock.
+            && key.old_secret.is_none()
+            && accounts.find(key.id.as_str()).is_some_and(|account| Arc::ptr_eq(&account, &self.account))
+    }
+}
+
 /// Authenticates a request. Whatever is wrong with a key is told only to who knows its secret.
 pub(crate) fn identify(
     accounts: &Accounts,
     throttle: &Throttle,
+    login: &mut Option<Login>,
     authorization: Option<&str>,
     source: IpAddr,
     nanos: u64,
 ) -> Result<Caller, (Fault, Option<String>)> {
     let Some(value) = authorization else { return Err((raise::credentials_missing(), None)) };
+    if let Some(login) = login.as_ref().filter(|login| login.holds(value, accounts)) {
+        let (account, modifiers) = (login.account.clone(), login.modifiers.clone());
+        standing(&account, source, Timestamp::now()).map_err(|fault| (fault, Some(account.key.id.to_string())))?;
+        return Ok(Caller { account, modifiers });
+    }
     let claim = Claim::parse(value).map_err(|fault| (fault, None))?;
     let id = claim.key.as_str();
     let told = |fault: Fault| (fault, Some(id.to_owned()));
@@ -47,7 +71,9 @@ pub(crate) fn identify(
         return Err(told(raise::credentials_wrong()));
     };
     standing(&account, source, now).map_err(told)?;
-    Ok(Caller { account, modifiers: claim.modifiers })
+    let modifiers = claim.modifiers;
+    *login = Some(Login { authorization: value.to_owned(), account: account.clone(), modifiers: modifiers.clone() });
+    Ok(Caller { account, modifiers })
 }
 
 /// Whether the source alone is proof: the key says so, and the address is on its allowlist.

@@ -135,7 +135,7 @@ mod tests {
             ],
             ..Policy::default()
         };
-        let target = |host: &str, port| Target { host: Host::parse(host).unwrap(), port };
+        let target = |host: &str, port| Target::new(Host::parse(host).unwrap(), port);
         let denied = |name: &str| Ruling::Denied(name.into());
         let ip = |text: &str| Some(text.parse().unwrap());
         let cases = [

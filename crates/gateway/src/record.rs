@@ -2,9 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -55,7 +55,7 @@ pub(crate) struct Record {
     pub(crate) bytes_up: u64,
     pub(crate) bytes_down: u64,
     pub(crate) attempts: u16,
-    pub(crate) address: Option<std::net::SocketAddr>,
+    pub(crate) address: Option<Rc<str>>,
     /// Why it ended, in words of [`crate::relay::Ended`], when no fault did.
     pub(crate) ended_by: Option<&'static str>,
     pub(crate) times: Times,
@@ -73,15 +73,15 @@ pub(crate) struct Times {
 #[derive(Serialize)]
 struct Line<'a> {
     v: u8,
-    time: String,
+    time: &'a str,
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: &'a Option<String>,
-    client: IpAddr,
+    client: &'a str,
     method: &'a str,
     target: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<std::net::SocketAddr>,
+    address: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pool: &'a Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +127,31 @@ pub(crate) struct Recorder {
     access: Vec<u8>,
     auth: Vec<u8>,
     handed_over: Instant,
+    clock: Clock,
+}
+
+/// Writes times as RFC 3339 with milliseconds. Most requests share their second with the one before.
+#[derive(Default)]
+struct Clock {
+    second: i64,
+    text: String,
+}
+
+impl Clock {
+    fn show(&mut self, time: Timestamp) -> &str {
+        let (second, millisecond) = (time.as_second(), time.subsec_millisecond());
+        if self.second != second || self.text.is_empty() || millisecond < 0 {
+            (self.second, self.text) = (second, format!("{time:.3}"));
+            return &self.text;
+        }
+        // …:SS.mmmZ
+        self.text.truncate(self.text.len() - "mmmZ".len());
+        for unit in [100, 10, 1] {
+            self.text.push(char::from(b'0' + (millisecond / unit % 10) as u8));
+        }
+        self.text.push('Z');
+        &self.text
+    }
 }
 
 /// The thread that writes the files.
@@ -145,7 +170,7 @@ enum Block {
 
 impl Recorder {
     pub(crate) fn new(writer: Option<Arc<Writer>>) -> Self {
-        Self { writer, access: Vec::new(), auth: Vec::new(), handed_over: Instant::now() }
+        Self { writer, access: Vec::new(), auth: Vec::new(), handed_over: Instant::now(), clock: Clock::default() }
     }
 
     /// Writes the record of a request that ended, well or with a fault.
@@ -153,7 +178,7 @@ impl Recorder {
         &mut self,
         record: &Record,
         id: &str,
-        client: IpAddr,
+        client: &str,
         started: Timestamp,
         total: Duration,
         fault: Option<&Fault>,
@@ -164,13 +189,13 @@ impl Recorder {
         let layer = fault.map(|f| f.row().layer);
         let line = Line {
             v: SCHEMA,
-            time: format!("{started:.3}"),
+            time: self.clock.show(started),
             request_id: id,
             key: &record.key,
-            client: client.to_canonical(),
+            client,
             method: &record.method,
             target: &record.target,
-            address: record.address,
+            address: record.address.as_deref(),
             pool: &record.pool,
             exit: &record.exit,
             country: &record.country,
@@ -277,5 +302,21 @@ fn write_all(blocks: &Receiver<Block>, mut access: File, mut auth: File) {
         {
             tracing::error!(%error, "records can't be written; traffic goes on without them");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits_whatever_came_before() {
+        let mut clock = Clock::default();
+        for time in ["2026-01-02T03:04:05.006Z", "2026-01-02T03:04:05.999Z", "2026-01-02T03:04:06Z", "2026-01-02T03:04:06.1Z"] {
+            let time: Timestamp = time.parse().unwrap();
+            assert_eq!(clock.show(time), format!("{time:.3}"));
+        }
+        let truncated: Timestamp = "2026-01-02T03:04:06.9999Z".parse().unwrap();
+        assert_eq!(clock.show(truncated), "2026-01-02T03:04:06.999Z");
     }
 }

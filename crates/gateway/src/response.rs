@@ -1,5 +1,7 @@
 //! Reads a target's response head and turns it into the one the client gets (RFC 9110, RFC 9112).
 
+use std::io::Write;
+
 use httparse::Status;
 use outgate_faults::OWN_HEADERS;
 
@@ -74,12 +76,17 @@ impl Answered {
         };
         let keep_alive = persistent && framing != Framing::UntilClose && !facts.both;
         let mut head = Vec::with_capacity(bytes.len() + 256);
-        head.extend_from_slice(format!("HTTP/1.1 {status} {}\r\n", response.reason.unwrap_or("")).as_bytes());
+        // Writing to a Vec can't fail.
+        let _ = write!(head, "HTTP/1.1 {status} {}\r\n", response.reason.unwrap_or(""));
         for header in response.headers.iter().filter(|h| !facts.ends_here(h.name)) {
             head.extend_from_slice(header.name.as_bytes());
             head.extend_from_slice(b": ");
             // A folded value becomes one line (RFC 9112, section 5.2).
-            head.extend(header.value.iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }));
+            if header.value.contains(&b'\n') {
+                head.extend(header.value.iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }));
+            } else {
+                head.extend_from_slice(header.value);
+            }
             head.extend_from_slice(b"\r\n");
         }
         match (&framing, facts.length) {
@@ -89,7 +96,7 @@ impl Answered {
             (Framing::Chunked(_) | Framing::UntilClose, _) => {}
             // The length of a body that is not sent (HEAD, 304) stays a fact worth passing on.
             (Framing::Length(_), Some(length)) if status >= 200 && status != 204 && !facts.chunked => {
-                head.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
+                let _ = write!(head, "Content-Length: {length}\r\n");
             }
             (Framing::Length(_), _) => {}
         }

@@ -115,7 +115,7 @@ async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Clien
         Err(fault) => tell(core, listener, client, &mut visit, fault).await,
     };
     let total = visit.started.elapsed();
-    core.recorder.borrow_mut().write(&visit.record, &visit.id, client.peer.ip(), visit.time, total, served.fault.as_ref());
+    core.recorder.borrow_mut().write(&visit.record, &visit.id, &client.source, visit.time, total, served.fault.as_ref());
     core.gateway.tally.count(served.fault.as_ref().map(Fault::slug));
     served.after
 }
@@ -137,7 +137,10 @@ async fn serve(
     gateway.refuse_when_draining()?;
 
     visit.record.stage = Stage::Identify;
-    let caller = identify(&gateway.accounts, &gateway.throttle, asked.authorization.as_deref(), client.peer.ip(), core.nanos());
+    let caller = {
+        let (source, login) = (client.peer.ip(), &mut client.login);
+        identify(&gateway.accounts, &gateway.throttle, login, asked.authorization.as_deref(), source, core.nanos())
+    };
     let caller = caller.map_err(|(fault, key)| {
         visit.record.key = key;
         fault
@@ -439,7 +442,7 @@ impl Visit {
             (self.record.times.dns, self.record.times.connect) = (dns, connect);
             fault
         })?;
-        self.record.address = dialed.address;
+        self.record.address = dialed.address.map(|address| address.to_string().into());
         self.record.attempts += dialed.attempts;
         self.record.times.dns = dialed.dns;
         self.record.times.connect = dialed.connect;
@@ -452,7 +455,7 @@ impl Visit {
 
     /// Notes that the target was reached before.
     fn reuse(&mut self, before: &Record) {
-        self.record.address = before.address;
+        self.record.address.clone_from(&before.address);
         self.record.exit.clone_from(&before.exit);
         self.record.country.clone_from(&before.country);
     }
@@ -461,17 +464,18 @@ impl Visit {
     fn own_fields(&self, hop: &str, before: Option<&str>, received: Option<u16>) -> String {
         let record = &self.record;
         let mut fields = String::with_capacity(256);
+        let mut put = |parts: &[&str]| parts.iter().for_each(|part| fields.push_str(part));
         if received.is_some() {
-            fields.push_str(&format!("Via: 1.1 {hop}\r\n"));
+            put(&["Via: 1.1 ", hop, "\r\n"]);
         }
         let status = success_headers(before, record.exit.as_deref(), hop, received);
-        fields.push_str(&format!("Proxy-Status: {status}\r\nX-Outgate-Request-Id: {}\r\n", self.id));
-        fields.push_str(&format!("X-Outgate-Exit: {}\r\n", record.exit.as_deref().unwrap_or("direct")));
+        put(&["Proxy-Status: ", &status, "\r\nX-Outgate-Request-Id: ", &self.id]);
+        put(&["\r\nX-Outgate-Exit: ", record.exit.as_deref().unwrap_or("direct"), "\r\n"]);
         if let Some(country) = &record.country {
-            fields.push_str(&format!("X-Outgate-Country: {country}\r\n"));
+            put(&["X-Outgate-Country: ", country, "\r\n"]);
         }
         if let Some(session) = &record.session {
-            fields.push_str(&format!("X-Outgate-Session: {session}\r\n"));
+            put(&["X-Outgate-Session: ", session, "\r\n"]);
         }
         fields
     }
