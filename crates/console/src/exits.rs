@@ -19,6 +19,10 @@ pub struct NewExit {
     pub pool: Option<PoolName>,
     /// Where it is.
     pub labels: Labels,
+    /// Its share of the traffic; 1 when unset.
+    pub weight: Option<u16>,
+    /// Tunnels it may carry at once.
+    pub max_tunnels: Option<u32>,
 }
 
 impl Desk {
@@ -37,6 +41,12 @@ impl Desk {
         if new.labels.country.is_none() && (new.labels.state.is_some() || new.labels.city.is_some()) {
             problems.push(("country", "must be said where a state or city is".to_owned()));
         }
+        if new.weight.is_some_and(|weight| !Exit::WEIGHTS.contains(&weight)) {
+            problems.push(("weight", format!("must be {} to {}", Exit::WEIGHTS.start(), Exit::WEIGHTS.end())));
+        }
+        if new.max_tunnels == Some(0) {
+            problems.push(("max_tunnels", "must be 1 or more: to give it none, drain it".to_owned()));
+        }
         if !problems.is_empty() {
             return Err(DeskError::Invalid(problems));
         }
@@ -46,6 +56,8 @@ impl Desk {
             name: new.name,
             pool: new.pool,
             labels: new.labels,
+            weight: new.weight.unwrap_or(Exit::WEIGHT),
+            max_tunnels: new.max_tunnels,
             token: token.hash(),
             state: ExitState::Active,
             created: self.now(),

@@ -57,6 +57,8 @@ pub(crate) fn exit(exit: &Exit, online: Option<&ExitStatus>) -> Value {
         "name": exit.name,
         "pool": exit.pool,
         "status": exit.state.name(),
+        "weight": exit.weight,
+        "max_tunnels": exit.max_tunnels,
         "created": exit.created.to_string(),
         "online": online.map(|online| {
             let mut value = json!({

@@ -6,7 +6,7 @@ use std::time::Duration;
 use outgate_console::{NewExit, NewKey, PlanPatch};
 use outgate_exit::{GatewayUrl, Token};
 use outgate_gateway::settings::{ExitDoorSettings, ListenerSettings};
-use outgate_store::{ExitState, KeyState, Labels, PlanName, PoolName};
+use outgate_store::{ExitState, KeyState, PlanName, PoolName};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -83,7 +83,7 @@ async fn first_run(station: &Station, args: &cli::Quickstart) -> Result<Quicksta
     }
     let (key, secret) = desk.create_key(WHO, NewKey { plan: Some(plan), ..NewKey::default() }).await.map_err(told)?;
     let pool = PoolName::parse("residential").map_err(|e| e.to_string())?;
-    let exit = NewExit { name: Some("local".into()), pool: Some(pool), labels: Labels::default() };
+    let exit = NewExit { name: Some("local".into()), pool: Some(pool), ..NewExit::default() };
     let (exit, token) = desk.enroll_exit(WHO, exit).await.map_err(told)?;
     let own = Quickstart { key_id: key.id, secret: secret.into_exposed(), exit_id: exit.id, exit_token: token.into_exposed() };
     own.write(&args.data)?;

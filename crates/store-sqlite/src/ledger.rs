@@ -169,16 +169,19 @@ fn put_key(transaction: &Transaction<'_>, key: &Key) -> Result<(), StoreError> {
 fn put_exit(transaction: &Transaction<'_>, exit: &Exit) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "INSERT INTO exits (id, name, pool, country, state_label, city, asn, carrier, token, state, created)
-             VALUES (:id, :name, :pool, :country, :state_label, :city, :asn, :carrier, :token, :state, :created)
+            "INSERT INTO exits
+                 (id, name, pool, country, state_label, city, asn, carrier, weight, max_tunnels, token, state, created)
+             VALUES
+                 (:id, :name, :pool, :country, :state_label, :city, :asn, :carrier, :weight, :max_tunnels, :token, :state, :created)
              ON CONFLICT (id) DO UPDATE SET name = excluded.name, pool = excluded.pool, country = excluded.country,
                  state_label = excluded.state_label, city = excluded.city, asn = excluded.asn, carrier = excluded.carrier,
-                 token = excluded.token, state = excluded.state, created = excluded.created",
+                 weight = excluded.weight, max_tunnels = excluded.max_tunnels, token = excluded.token, state = excluded.state, created = excluded.created",
         )?
         .execute(named_params! {
             ":id": exit.id.as_str(), ":name": exit.name, ":pool": exit.pool.as_ref().map(|pool| pool.as_str()),
             ":country": exit.labels.country.map(|country| country.to_string()), ":state_label": exit.labels.state,
             ":city": exit.labels.city, ":asn": exit.labels.asn, ":carrier": exit.labels.carrier,
+            ":weight": exit.weight, ":max_tunnels": exit.max_tunnels,
             ":token": exit.token.to_bytes(), ":state": exit.state.name(), ":created": exit.created.as_millisecond(),
         })
         .map(drop)

@@ -80,7 +80,8 @@ pub(crate) fn text<'row>(row: &'row Row<'_>, column: usize) -> Result<&'row str,
     row.get_ref(column)?.as_str().map_err(|_| ReadError::Damaged(format!("column {column} is not text")))
 }
 
-pub(crate) const EXIT_COLUMNS: &str = "id, name, pool, country, state_label, city, asn, carrier, token, state, created";
+pub(crate) const EXIT_COLUMNS: &str =
+    "id, name, pool, country, state_label, city, asn, carrier, weight, max_tunnels, token, state, created";
 
 pub(crate) fn exit(row: &Row<'_>) -> Result<Exit, ReadError> {
     let id: String = row.get("id")?;
@@ -97,6 +98,10 @@ pub(crate) fn exit(row: &Row<'_>) -> Result<Exit, ReadError> {
             asn: optional(row.get("asn")?, &id)?,
             carrier: row.get("carrier")?,
         },
+        weight: optional(row.get("weight")?, &id)?
+            .filter(|weight| Exit::WEIGHTS.contains(weight))
+            .ok_or_else(|| ReadError::Damaged(format!("weight of exit {id}")))?,
+        max_tunnels: optional(row.get("max_tunnels")?, &id)?,
         token: SecretHash::from_bytes(row.get("token")?),
         state: ExitState::from_name(&state).ok_or_else(|| ReadError::Damaged(format!("state of exit {id}")))?,
         created: time(row.get("created")?, &id)?,

@@ -4,7 +4,8 @@ use rusqlite::Connection;
 
 /// Step n takes a database from version n to n + 1. Times are milliseconds since the epoch, hours are hours since the epoch,
 /// lists are separated by one space (no element can contain one).
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE plans (
     name TEXT PRIMARY KEY,
     bytes INTEGER, period TEXT NOT NULL,
@@ -52,7 +53,12 @@ CREATE TABLE audit (
     at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, subject TEXT NOT NULL, detail TEXT NOT NULL
 ) STRICT;
 CREATE INDEX audit_by_subject ON audit (subject, number);
-"];
+",
+    "
+ALTER TABLE exits ADD COLUMN weight INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE exits ADD COLUMN max_tunnels INTEGER;
+",
+];
 
 /// Why a database can't be brought to the present shape.
 pub(crate) enum MigrateError {

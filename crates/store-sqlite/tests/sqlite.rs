@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use outgate_store::{
-    Audit, AuditQuery, Change, Counters, Delivery, Hour, KeyId, Plan, PlanName, PoolName, Store, StoreError, UsageBatch,
-    UsageDelta, conformance,
+    Audit, AuditQuery, Change, Counters, Delivery, Exit, Hour, KeyId, Plan, PlanName, PoolName, SecretHash, Store, StoreError,
+    UsageBatch, UsageDelta, conformance,
 };
 use outgate_store_sqlite::{OpenError, Sqlite};
 
@@ -130,6 +130,33 @@ async fn a_lock_held_elsewhere_refuses_and_passes() {
     assert_eq!(store.load(Timestamp::UNIX_EPOCH).await.map(|_| ()), Ok(()), "reading goes on");
     shell.execute_batch("ROLLBACK").expect("unlocked");
     assert_eq!(store.add_usage(batch(1)).await, Ok(Delivery::Added));
+}
+
+#[tokio::test]
+async fn a_ledger_of_version_1_is_brought_up_to_date_and_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = ledger(folder.path());
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    let old = rusqlite::Connection::open(&path).expect("opened");
+    old.execute_batch(include_str!("version1.sql")).expect("filled");
+    drop(old);
+
+    let now = Timestamp::UNIX_EPOCH;
+    let store = open(folder.path());
+    let kept = store.load(now).await.expect("a snapshot");
+    assert_eq!((kept.plans.len(), kept.keys.len(), kept.exits.len()), (1, 2, 2));
+    let phone = kept.exits.iter().find(|exit| exit.name.as_deref() == Some("phone 7")).expect("the enrolled phone");
+    assert_eq!((phone.labels.city.as_deref(), phone.labels.asn), (Some("berlin"), Some(3320)));
+    // What it could not know yet is what nobody said.
+    assert_eq!((phone.weight, phone.max_tunnels), (Exit::WEIGHT, None));
+    assert_eq!(phone.token, SecretHash::of(b"jqi3brd2yiccfyos6rbx6hhjv354zsbe"), "it still dials in with its token");
+
+    let (_, entry) = put_plan("new");
+    let heavier = Exit { weight: 7, max_tunnels: Some(9), ..phone.clone() };
+    assert_eq!(store.change(Change::PutExit(heavier.clone()), entry).await, Ok(()));
+    drop(store);
+    let kept = open(folder.path()).load(now).await.expect("a snapshot");
+    assert!(kept.exits.contains(&heavier), "{:?}", kept.exits);
 }
 
 const CHILD: &str = "OUTGATE_TEST_KILLED_CHILD";

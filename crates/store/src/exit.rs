@@ -1,6 +1,7 @@
 //! An exit: an agent that dials in, where it stands and whether it is used; and the kinds of pool.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -21,12 +22,24 @@ pub struct Exit {
     pub pool: Option<PoolName>,
     /// Where it is, as far as the operator said. What is unset here, the exit may say itself when it dials in.
     pub labels: Labels,
+    /// Its share of the traffic against that of the other exits: one of weight 4 takes four times the tunnels of one of weight
+    /// 1. Within [`Exit::WEIGHTS`].
+    pub weight: u16,
+    /// Tunnels it carries at once at most; `None`: as many as the gateway lets any exit carry.
+    pub max_tunnels: Option<u32>,
     /// What it dials in with.
     pub token: SecretHash,
     /// Whether it is used.
     pub state: ExitState,
     /// When it was enrolled.
     pub created: Timestamp,
+}
+
+impl Exit {
+    /// The weights there are: three orders of magnitude lie between a modem and a data centre.
+    pub const WEIGHTS: RangeInclusive<u16> = 1..=1_000;
+    /// The weight of an exit that nobody weighed.
+    pub const WEIGHT: u16 = 1;
 }
 
 /// Where an exit is.

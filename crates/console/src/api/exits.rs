@@ -39,6 +39,8 @@ pub(super) async fn enroll(State(desk): AtDesk, mut fields: Fields) -> Answer {
             asn: fields.number("asn"),
             carrier: fields.text("carrier"),
         },
+        weight: fields.number("weight"),
+        max_tunnels: fields.number("max_tunnels"),
     };
     let new = fields.finish(Some(new))?;
     let (exit, token) = whole(async move { desk.enroll_exit(ADMIN, new).await }).await?;

@@ -33,6 +33,8 @@ enum Action {
 Examples:
   outgate exits enroll --pool residential --country us --state ca --city losangeles
   outgate exits enroll --name office
+  outgate exits enroll --pool mobile --country de --carrier \"Example Mobile\" --max-tunnels 200
+  outgate exits enroll --pool datacenter --weight 10
 What isn't said here, the exit may say itself when it dials in.")]
     Enroll {
         /// What people call it
@@ -56,6 +58,12 @@ What isn't said here, the exit may say itself when it dials in.")]
         /// Its carrier or provider
         #[arg(long, value_name = "NAME")]
         carrier: Option<String>,
+        /// Its share of the traffic against that of the other exits: one of weight 4 takes four times the tunnels [default: 1]
+        #[arg(long, value_name = "1-1000", value_parser = clap::value_parser!(u16).range(1..=1000))]
+        weight: Option<u16>,
+        /// Tunnels it may carry at once [default: as many as the gateway lets any exit carry]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        max_tunnels: Option<u32>,
     },
     /// End an exit for good: its links are closed and its token opens nothing any more
     Revoke {
@@ -113,7 +121,7 @@ impl Exits {
                 let list = output.list(COLUMNS, "There are no exits yet: outgate exits enroll --pool residential --country us");
                 console.read_all("/v1/exits", list).await
             }
-            Action::Enroll { name, pool, country, state, city, asn, carrier } => {
+            Action::Enroll { name, pool, country, state, city, asn, carrier, weight, max_tunnels } => {
                 let mut fields = Map::new();
                 fields.extend(name.map(|name| ("name".into(), json!(name))));
                 fields.extend(pool.map(|pool| ("pool".into(), json!(pool))));
@@ -122,6 +130,8 @@ impl Exits {
                 fields.extend(city.map(|city| ("city".into(), json!(city))));
                 fields.extend(asn.map(|asn| ("asn".into(), json!(asn))));
                 fields.extend(carrier.map(|carrier| ("carrier".into(), json!(carrier))));
+                fields.extend(weight.map(|weight| ("weight".into(), json!(weight))));
+                fields.extend(max_tunnels.map(|most| ("max_tunnels".into(), json!(most))));
                 let exit = console.post("/v1/exits", &Value::Object(fields)).await?;
                 output.one(&exit, |exit, colour| {
                     let (id, token) = (text(exit, "id"), text(exit, "token"));

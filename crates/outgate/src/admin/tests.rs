@@ -12,7 +12,7 @@ use outgate_store::memory::Memory;
 use outgate_store::{
     Audit, Change, Counters, Exit, Hour, Key, KeyId, Period, Plan, PlanName, Secret, Store, UsageBatch, UsageDelta,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::output::Colour;
 use super::{AdminCommand, Trouble, execute};
@@ -184,6 +184,9 @@ async fn exits_and_usage() {
     let listed = gateway.done("exits list").await;
     let cells: Vec<&str> = listed.lines().nth(1).expect("a row").split_whitespace().collect();
     assert_eq!(cells, [id, "phone", "offline", "mobile", "de", "-", "berlin", "3320", "-", "-", "-"]);
+    let heavy = gateway.json("exits enroll --weight 10 --max-tunnels 200 --carrier Example").await;
+    assert_eq!((&heavy["weight"], &heavy["max_tunnels"], &heavy["carrier"]), (&json!(10), &json!(200), &json!("Example")));
+    assert_eq!((&exit["weight"], &exit["max_tunnels"]), (&json!(1), &Value::Null));
     assert!(gateway.done("exits enroll").await.contains("outgate exit --gateway ws://"));
     for (action, status) in [("drain", "draining"), ("resume", "active"), ("revoke", "revoked")] {
         assert_eq!(gateway.json(&format!("exits {action} {id}")).await["status"], Value::from(status));
@@ -278,7 +281,7 @@ async fn a_missing_gateway_is_told_with_the_next_step() {
 
 #[tokio::test]
 async fn wrong_usage_says_what_is_allowed() {
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["plans", "create", "Big"], "is not a plan name"),
         (&["plans", "create", "a", "--bytes", "10XB"], "is not a size"),
         (&["plans", "create", "a", "--period", "week"], "is not a period"),
@@ -290,6 +293,7 @@ async fn wrong_usage_says_what_is_allowed() {
         (&["keys", "create", "--by-ip"], "--allow-ip"),
         (&["keys", "rotate", "abcd", "--grace", "1y"], "is not a duration"),
         (&["exits", "enroll", "--state", "ca"], "--country"),
+        (&["exits", "enroll", "--weight", "1001"], "1..=1000"),
         (&["usage", "--by", "week"], "allowed are key, day, hour, pool"),
         (&["usage", "--since", "yesterday"], "is not a time"),
     ];

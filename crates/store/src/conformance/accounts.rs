@@ -98,6 +98,8 @@ pub(super) async fn exits_come_back_whole(store: &dyn Store) {
         name: None,
         pool: None,
         labels: Labels::default(),
+        weight: Exit::WEIGHT,
+        max_tunnels: None,
         token: SecretHash::of(b"token"),
         state: ExitState::Active,
         created: now(),
@@ -114,6 +116,8 @@ pub(super) async fn exits_come_back_whole(store: &dyn Store) {
         name: Some("Phone 7".into()),
         pool: Some(pool("mobile")),
         labels,
+        weight: *Exit::WEIGHTS.end(),
+        max_tunnels: Some(u32::MAX),
         state: ExitState::Draining,
         ..bare.clone()
     };
