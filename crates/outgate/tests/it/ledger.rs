@@ -60,11 +60,11 @@ impl Key {
 
     /// A good request: the slug it is refused with, or `ok`.
     async fn tries(&self, gateway: &GatewayProcess, origin: &Origin) -> String {
-        let wire = Wire::connect(gateway.proxy()).await.expect("it listens");
-        self.tries_over(wire, origin).await
+        let mut wire = Wire::connect(gateway.proxy()).await.expect("it listens");
+        self.tries_over(&mut wire, origin).await
     }
 
-    async fn tries_over(&self, mut wire: Wire, origin: &Origin) -> String {
+    async fn tries_over(&self, wire: &mut Wire, origin: &Origin) -> String {
         let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n{}\r\n", origin.url("/ok"), origin.address(), self.authorization());
         wire.send(request.as_bytes()).await.expect("open");
         let reply = wire.reply(Expect::Body).await.expect("an answer");

@@ -93,6 +93,30 @@ async fn secrets_rotate_with_and_without_grace() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_is_asked_again_when_its_key_changes() {
+    let gateway = Quickstart::new(OUTGATE).start();
+    let origin = Origin::start();
+    let (old, other) = (Key::create(&gateway, &[]), Key::create(&gateway, &[]));
+    let mut wire = Wire::connect(gateway.proxy()).await.expect("it listens");
+    for _ in 0..2 {
+        assert_eq!(old.tries_over(&mut wire, &origin).await, "ok");
+    }
+    let _suspended = gateway.admin(&["keys", "suspend", &old.id]);
+    assert_eq!(old.tries_over(&mut wire, &origin).await, "key_suspended");
+    let _resumed = gateway.admin(&["keys", "resume", &old.id]);
+    assert_eq!(old.tries_over(&mut wire, &origin).await, "ok");
+    let new = Key::told(&json(&gateway, &["keys", "rotate", &old.id, "--grace", "2s", "--json"]));
+    for key in [&old, &new, &other, &old] {
+        assert_eq!(key.tries_over(&mut wire, &origin).await, "ok");
+    }
+    until("the grace to end", || new.shown(&gateway)["old_secret_until"].is_null().then_some(())).await;
+    assert_eq!(old.tries_over(&mut wire, &origin).await, "credentials_wrong");
+    assert_eq!(new.tries_over(&mut wire, &origin).await, "ok");
+    let forged = Key { id: new.id.clone(), secret: old.secret.clone() };
+    assert_eq!(forged.tries_over(&mut wire, &origin).await, "credentials_wrong", "somebody else's login is no proof");
+}
+
+#[tokio::test]
 async fn keys_expire_and_keep_to_their_sources() {
     let gateway = Quickstart::new(OUTGATE).start();
     let origin = Origin::start();
@@ -105,7 +129,7 @@ async fn keys_expire_and_keep_to_their_sources() {
     let local = Key::create(&gateway, &["--allow-ip", "127.0.0.2", "--allow-ip", "127.0.3.0/24"]);
     assert_eq!(local.tries(&gateway, &origin).await, "source_denied");
     for (source, outcome) in [([127, 0, 0, 2], "ok"), ([127, 0, 3, 77], "ok"), ([127, 0, 4, 1], "source_denied")] {
-        let wire = Wire::connect_from(source.into(), gateway.proxy()).await.expect("all of 127/8 is local");
-        assert_eq!(local.tries_over(wire, &origin).await, outcome, "from {source:?}");
+        let mut wire = Wire::connect_from(source.into(), gateway.proxy()).await.expect("all of 127/8 is local");
+        assert_eq!(local.tries_over(&mut wire, &origin).await, outcome, "from {source:?}");
     }
 }
