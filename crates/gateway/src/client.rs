@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use outgate_faults::fact::Seconds;
 use outgate_faults::{Fault, raise};
-use socket2::SockRef;
-use tokio::io::{AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::foreign::Foreign;
@@ -17,13 +15,17 @@ use crate::head::{HeadLimits, end_of_head};
 use crate::identify::Login;
 use crate::pump::Scratch;
 use crate::settings::Timeouts;
+use crate::stream::Stream;
 
 /// The most a lingering close reads away before it gives up on a client.
 const LINGER_BYTES: usize = 256 * 1024;
 
+/// The most that a client may send before its tunnel is open; the rest waits in its connection.
+const EARLY_BYTES: usize = 16 * 1024;
+
 /// A client's connection.
 pub(crate) struct Client {
-    pub(crate) io: TcpStream,
+    pub(crate) io: Stream,
     pub(crate) peer: SocketAddr,
     /// Read and not yet used: the start of the next head, or of a body.
     pub(crate) buffer: Vec<u8>,
@@ -48,7 +50,7 @@ pub(crate) enum NoHead {
 }
 
 impl Client {
-    pub(crate) fn new(io: TcpStream, peer: SocketAddr, timeouts: &Timeouts) -> Self {
+    pub(crate) fn new(io: Stream, peer: SocketAddr, timeouts: &Timeouts) -> Self {
         let source = peer.ip().to_canonical().to_string().into();
         Self { io, peer, buffer: Vec::new(), source, login: None, reused: false, patience: timeouts.idle }
     }
@@ -101,13 +103,18 @@ impl Client {
         }
     }
 
-    /// Ready once the client has closed or failed. Bytes that it sends ahead of an answer say that it is there.
-    pub(crate) async fn gone(&self) {
-        let mut byte = [0];
-        match poll_fn(|cx| self.io.poll_peek(cx, &mut ReadBuf::new(&mut byte))).await {
-            Ok(0) | Err(_) => {}
-            Ok(_) => pending().await,
+    /// Ready once the client has closed or failed. Bytes that it sends ahead of an answer say that it is there; they wait in
+    /// the buffer.
+    pub(crate) async fn gone(&mut self, scratch: &Scratch) {
+        while self.buffer.len() < EARLY_BYTES {
+            let (io, buffer) = (&mut self.io, &mut self.buffer);
+            let most = EARLY_BYTES - buffer.len();
+            match poll_fn(|cx| scratch.poll_append(cx, io, buffer, most)).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
         }
+        pending().await
     }
 
     /// Closes so that the last answer arrives: says goodbye, then reads on what the client is still
@@ -131,12 +138,6 @@ impl Client {
 
     /// Ends it so that nobody takes what came for complete.
     pub(crate) fn reset(self) {
-        reset(&self.io);
+        self.io.reset();
     }
-}
-
-/// Makes the close that follows a reset.
-pub(crate) fn reset(io: &TcpStream) {
-    // Fails only for a socket that is gone already.
-    let _gone = SockRef::from(io).set_linger(Some(Duration::ZERO));
 }

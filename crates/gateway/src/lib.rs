@@ -6,7 +6,7 @@
 //!
 //! | verb | modules |
 //! |---|---|
-//! | read | `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
+//! | read | `client_door` (PROXY protocol, TLS), `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
 //! | identify | `identify`, `credentials`, `accounts`, `throttle` |
 //! | admit | `admit`, `policy`, `limits` |
 //! | choose | `choose`, `fleet` |
@@ -24,6 +24,7 @@ mod accounts;
 mod admit;
 mod choose;
 mod client;
+mod client_door;
 mod core;
 mod credentials;
 mod dial;
@@ -48,6 +49,7 @@ mod sessions;
 pub mod settings;
 mod settle;
 mod splice;
+mod stream;
 mod tally;
 mod throttle;
 mod upstream;

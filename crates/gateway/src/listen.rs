@@ -17,12 +17,13 @@ use tokio::task::spawn_local;
 use tokio_rustls::TlsAcceptor;
 
 use crate::client::Client;
+use crate::client_door::enter;
 use crate::core::Core;
 use crate::exit_door::admit_exit;
 use crate::gateway::Command;
 use crate::record::Record;
-use crate::session::converse;
 use crate::settings::{ListenerSettings, Settings};
+use crate::stream::Stream;
 
 /// Connections that wait to be accepted; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -130,14 +131,11 @@ async fn accept_clients(core: Rc<Core>, socket: TcpListener, listener: Rc<Listen
     let leaving = Rc::new(());
     loop {
         let Some((io, peer)) = accept(&socket).await else { continue };
-        match places.take(peer.ip()) {
+        // Who is behind a load balancer is counted once it has said who that is.
+        let source = (!listener.is_behind(peer.ip())).then_some(peer.ip());
+        match places.take(source) {
             Ok(place) => {
-                let (core, listener) = (core.clone(), listener.clone());
-                spawn_local(async move {
-                    let client = Client::new(io, peer, &core.gateway.settings.timeouts);
-                    converse(core, client, listener).await;
-                    drop(place);
-                });
+                spawn_local(enter(core.clone(), io, peer, listener.clone(), place));
             }
             Err(fault) => turn_away(&core, &listener, io, peer, &fault, &leaving),
         }
@@ -148,7 +146,7 @@ async fn accept_exits(core: Rc<Core>, socket: TcpListener, tls: Option<TlsAccept
     loop {
         let Some((io, peer)) = accept(&socket).await else { continue };
         // Exits count as connections like everybody else: a flood of half handshakes finds the same bound.
-        if let Ok(place) = core.gateway.places.take(peer.ip()) {
+        if let Ok(place) = core.gateway.places.take(Some(peer.ip())) {
             let (core, tls) = (core.clone(), tls.clone());
             spawn_local(async move {
                 admit_exit(core, io, peer, tls).await;
@@ -188,7 +186,7 @@ fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: 
         let (core, leaving) = (core.clone(), leaving.clone());
         spawn_local(async move {
             let timeouts = &core.gateway.settings.timeouts;
-            Client::new(io, peer, timeouts).linger(&core.scratch, timeouts.linger).await;
+            Client::new(Stream::Plain(io), peer, timeouts).linger(&core.scratch, timeouts.linger).await;
             drop(leaving);
         });
     }
@@ -204,7 +202,7 @@ pub(crate) struct Places {
 /// A taken place; free again when it drops.
 pub(crate) struct Place {
     places: Arc<Places>,
-    source: IpAddr,
+    source: Option<IpAddr>,
 }
 
 impl Places {
@@ -212,19 +210,34 @@ impl Places {
         Self { most, most_per_source, taken: Mutex::default() }
     }
 
-    /// Takes a place, or tells which bound is reached.
-    pub(crate) fn take(self: &Arc<Self>, source: IpAddr) -> Result<Place, Fault> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.0 >= self.most {
-            return Err(raise::overloaded("too many connections"));
+    /// Takes a place for an address, or for one that is not known yet; or tells which bound is reached.
+    pub(crate) fn take(self: &Arc<Self>, source: Option<IpAddr>) -> Result<Place, Fault> {
+        {
+            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            if taken.0 >= self.most {
+                return Err(raise::overloaded("too many connections"));
+            }
+            taken.0 += 1;
         }
+        let mut place = Place { places: self.clone(), source: None };
+        if let Some(source) = source {
+            place.belongs_to(source)?;
+        }
+        Ok(place)
+    }
+}
+
+impl Place {
+    /// Counts it for an address, or tells that this one has as many as it may.
+    pub(crate) fn belongs_to(&mut self, source: IpAddr) -> Result<(), Fault> {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let from_source = taken.1.entry(source).or_default();
-        if *from_source >= self.most_per_source {
+        if *from_source >= self.places.most_per_source {
             return Err(raise::overloaded("too many connections from this address"));
         }
         *from_source += 1;
-        taken.0 += 1;
-        Ok(Place { places: self.clone(), source })
+        self.source = Some(source);
+        Ok(())
     }
 }
 
@@ -232,10 +245,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.0 -= 1;
-        if let Some(count) = taken.1.get_mut(&self.source) {
+        let Some(source) = self.source else { return };
+        if let Some(count) = taken.1.get_mut(&source) {
             *count -= 1;
             if *count == 0 {
-                taken.1.remove(&self.source);
+                taken.1.remove(&source);
             }
         }
     }
@@ -258,7 +272,7 @@ mod tests {
     #[test]
     fn places_are_bounded_in_all_and_by_source() {
         let places = Arc::new(Places::new(3, 2));
-        let ip = |n| IpAddr::from([192, 0, 2, n]);
+        let ip = |n| Some(IpAddr::from([192, 0, 2, n]));
         let first = places.take(ip(1)).unwrap();
         let _second = places.take(ip(1)).unwrap();
         assert!(places.take(ip(1)).is_err());

@@ -11,7 +11,7 @@ use outgate_faults::{Body, Connection, Fault, Layer, Slug, Teller, success_heade
 
 use crate::admit::{Permit, Rules, admit};
 use crate::choose::choose;
-use crate::client::{Client, NoHead, reset};
+use crate::client::{Client, NoHead};
 use crate::core::Core;
 use crate::credentials::Modifiers;
 use crate::dial::{Dialed, Undialed, dial};
@@ -24,6 +24,7 @@ use crate::pump::Flow;
 use crate::record::{Record, Stage};
 use crate::relay::{Ended, Relayed, Side, relay};
 use crate::settings::ListenerSettings;
+use crate::stream::reset;
 use crate::upstream::Upstream;
 
 /// What becomes of a client's connection after a request.
@@ -88,18 +89,31 @@ pub(crate) async fn converse(core: Rc<Core>, mut client: Client, listener: Rc<Li
     }
 }
 
+/// The life of a client connection that has no place here: what it asks is answered with a fault.
+pub(crate) async fn refuse(core: Rc<Core>, mut client: Client, listener: Rc<ListenerSettings>, fault: Fault) {
+    let settings = &core.gateway.settings;
+    let mut visit = Visit::begin(&core);
+    // An answer is read only by who has asked.
+    match client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await {
+        Ok(_) | Err(NoHead::Fault(_)) => {
+            let served = tell(&core, &listener, &mut client, &mut visit, fault).await;
+            visit.end(&core, &client, &served);
+            client.linger(&core.scratch, settings.timeouts.linger).await;
+        }
+        Err(NoHead::Foreign(foreign)) => {
+            let _gone = client.write(foreign.refusal()).await;
+            visit.end(&core, &client, &Served::badly(After::Close, fault));
+            client.linger(&core.scratch, settings.timeouts.linger).await;
+        }
+        Err(NoHead::Gone) => {}
+    }
+}
+
 /// One request: waits for it, serves it, tells what went wrong, and settles its record.
 async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Client, kept: &mut Option<Kept>) -> After {
     let settings = &core.gateway.settings;
     let head = client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await;
-    let mut visit = Visit {
-        id: core.request_id(),
-        time: Timestamp::now(),
-        started: Instant::now(),
-        record: Record::default(),
-        reusable: false,
-        is_head: false,
-    };
+    let mut visit = Visit::begin(core);
     let served = match head {
         Ok(length) => {
             // Before the head is understood: a refusal of a HEAD request has no body either.
@@ -114,9 +128,7 @@ async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Clien
         Ok(served) => served,
         Err(fault) => tell(core, listener, client, &mut visit, fault).await,
     };
-    let total = visit.started.elapsed();
-    core.recorder.borrow_mut().write(&visit.record, &visit.id, &client.source, visit.time, total, served.fault.as_ref());
-    core.gateway.tally.count(served.fault.as_ref().map(Fault::slug));
+    visit.end(core, client, &served);
     served.after
 }
 
@@ -193,7 +205,7 @@ async fn serve(
         dialed = Box::pin(dial(core, &permit, &route, &target, &visit.id, deadline)) => dialed,
         fault = std::future::poll_fn(|cx| permit.enlisted.poll_cut(cx)) => return Err(fault),
         // Nobody is left to open the tunnel for: its thread and the half-open connection are free again.
-        () = client.gone() => {
+        () = client.gone(&core.scratch) => {
             visit.record.ended_by = Some("client_lost");
             return Ok(Served::well(After::Gone));
         }
@@ -421,6 +433,25 @@ async fn answer_here(client: &mut Client, body: Option<Vec<u8>>, keep_alive: boo
 }
 
 impl Visit {
+    /// A request that begins now.
+    fn begin(core: &Core) -> Self {
+        Self {
+            id: core.request_id(),
+            time: Timestamp::now(),
+            started: Instant::now(),
+            record: Record::default(),
+            reusable: false,
+            is_head: false,
+        }
+    }
+
+    /// Writes the request's record.
+    fn end(&self, core: &Core, client: &Client, served: &Served) {
+        let (total, fault) = (self.started.elapsed(), served.fault.as_ref());
+        core.recorder.borrow_mut().write(&self.record, &self.id, &client.source, self.time, total, fault);
+        core.gateway.tally.count(fault.map(Fault::slug));
+    }
+
     /// Notes what was asked.
     fn note(&mut self, asked: &Asked, client: &Client) {
         self.record.method.clone_from(&asked.method);

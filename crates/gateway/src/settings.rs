@@ -1,10 +1,11 @@
 //! What a gateway is told at start, checked: real durations, addresses and names, nothing optional that is required.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use outgate_egress::{DnsSettings, Guard};
 use outgate_faults::Dialect;
 use outgate_store::{PoolKind, PoolName};
@@ -38,7 +39,7 @@ pub struct Settings {
     /// Addresses the gateway itself may connect to.
     pub guard: Guard,
     /// The gateway's own source addresses, used in turn.
-    pub sources: Vec<std::net::IpAddr>,
+    pub sources: Vec<IpAddr>,
     /// The folder of the records; none writes none.
     pub records: Option<PathBuf>,
     /// The certificate of `https://echo.outgate/`.
@@ -52,6 +53,24 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// How faults are spelled here.
     pub dialect: Dialect,
+    /// TLS to the proxy (`https://` in its URL); none is plain.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Networks of load balancers in front. Connections from there must begin with a PROXY protocol header, which says who the
+    /// client is; from elsewhere none is read.
+    pub proxy_protocol_from: Vec<IpNet>,
+}
+
+impl ListenerSettings {
+    /// A plain listener.
+    pub fn plain(address: SocketAddr, dialect: Dialect) -> Self {
+        Self { address, dialect, tls: None, proxy_protocol_from: Vec::new() }
+    }
+
+    /// Whether a connection from this address comes through a load balancer.
+    pub(crate) fn is_behind(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxy_protocol_from.iter().any(|net| net.contains(&peer))
+    }
 }
 
 /// The door for exits.

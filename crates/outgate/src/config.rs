@@ -5,6 +5,7 @@ mod reader;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use outgate_egress::{DnsSettings, Guard};
@@ -13,6 +14,8 @@ use outgate_gateway::policy::{Effect, Policy, Rule};
 use outgate_gateway::settings::{ExitDoorSettings, HeadLimits, Limits, ListenerSettings, PoolSettings, Settings, Timeouts};
 use outgate_store::amount::{parse_bytes, parse_duration};
 use outgate_store::{PoolKind, PoolName, PortRange};
+
+use crate::tls::Clients;
 
 use reader::Section;
 
@@ -162,8 +165,15 @@ fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> 
                 format!("unknown dialect; known: {}", known.join(", "))
             })
         });
+        let tls = server_tls(&mut section, &["http/1.1"]);
+        let proxies = section.list("proxy_protocol_from", parse_with("a range such as 10.0.0.0/8")).unwrap_or_default();
         match at {
-            Some(address) => listeners.push(ListenerSettings { address, dialect: dialect.unwrap_or_else(Dialect::outgate) }),
+            Some(address) => listeners.push(ListenerSettings {
+                address,
+                dialect: dialect.unwrap_or_else(Dialect::outgate),
+                tls,
+                proxy_protocol_from: proxies,
+            }),
             None => section.missing("address", "a listener needs an address such as \"0.0.0.0:8080\""),
         }
         section.finish();
@@ -173,16 +183,35 @@ fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> 
 
 fn exits(mut section: Section) -> Option<ExitDoorSettings> {
     let address = section.scalar("address", address);
-    let certificate = section.scalar("certificate", infallible).map(PathBuf::from);
-    let key = section.scalar("key", infallible).map(PathBuf::from);
-    let tls = match (certificate, key) {
-        (Some(certificate), Some(key)) => match crate::tls::server(&certificate, &key) {
-            Ok(tls) => Some(tls),
-            Err(what) => {
-                section.problem("certificate", what);
-                None
-            }
-        },
+    let tls = server_tls(&mut section, &["http/1.1"]);
+    section.finish();
+    address.map(|address| ExitDoorSettings { address, tls })
+}
+
+/// The TLS of a door, from `certificate`, `key`, `client_ca` and `client_certificates`; none when there is no certificate.
+fn server_tls(section: &mut Section, alpn: &[&str]) -> Option<Arc<rustls::ServerConfig>> {
+    let mut file = |key| section.scalar(key, infallible).map(PathBuf::from);
+    let (certificate, key, ca) = (file("certificate"), file("key"), file("client_ca"));
+    let required = section.scalar("client_certificates", |text| match text {
+        "required" => Ok(true),
+        "optional" => Ok(false),
+        _ => Err("\"required\" or \"optional\""),
+    });
+    if required.is_some() && ca.is_none() {
+        section.problem("client_certificates", "needs the authority that clients' certificates are from: client_ca = \"ca.pem\"");
+    }
+    if ca.is_some() && certificate.is_none() {
+        section.problem("client_ca", "clients show certificates over TLS only: add certificate and key");
+    }
+    let clients = match &ca {
+        None => Clients::Anonymous,
+        Some(ca) if required == Some(false) => Clients::Optional(ca),
+        Some(ca) => Clients::Required(ca),
+    };
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            crate::tls::server(&certificate, &key, &clients, alpn).map_err(|what| section.problem("certificate", what)).ok()
+        }
         (None, None) => None,
         (Some(_), None) => {
             section.problem("key", "a certificate needs its key: key = \"key.pem\"");
@@ -192,9 +221,7 @@ fn exits(mut section: Section) -> Option<ExitDoorSettings> {
             section.problem("certificate", "a key needs its certificate: certificate = \"cert.pem\"");
             None
         }
-    };
-    section.finish();
-    address.map(|address| ExitDoorSettings { address, tls })
+    }
 }
 
 fn policy(mut section: Section) -> (Policy, Guard) {

@@ -39,7 +39,7 @@ pub(crate) async fn run(args: cli::Quickstart) -> ExitCode {
 
 async fn start(args: &cli::Quickstart, config: config::Config) -> Result<(Station, LocalExit, Duration), String> {
     let mut settings = config.settings;
-    settings.listeners = vec![ListenerSettings { address: args.listen, dialect: args.dialect.clone() }];
+    settings.listeners = vec![ListenerSettings::plain(args.listen, args.dialect.clone())];
     // The local exit links up over plain loopback; only the address may be another.
     let door = settings.exits.map_or(([127, 0, 0, 1], 0).into(), |door| door.address);
     settings.exits = Some(ExitDoorSettings { address: door, tls: None });

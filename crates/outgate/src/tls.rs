@@ -1,31 +1,129 @@
-//! TLS for this process's own doors: certificates from files, and the echo target's, made on the first run.
+//! TLS for this process's own doors: certificates from files, looked at again when they change, and the echo target's own.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 
-/// A server's TLS from a certificate chain and its key, both PEM.
-pub(crate) fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
-    let unreadable = |path: &Path| {
-        let path = path.display().to_string();
-        move |e| format!("{path}: {e}")
+/// How often the files are looked at for a change, at most; only when somebody connects.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Who must show a certificate.
+pub(crate) enum Clients<'a> {
+    /// Nobody.
+    Anonymous,
+    /// Whoever has one of this CA's may show it, the others come without.
+    Optional(&'a Path),
+    /// Everybody, one of this CA's.
+    Required(&'a Path),
+}
+
+/// A server's TLS from a certificate chain and its key, both PEM. `alpn` are the protocols to agree on, preferred first.
+/// Files that change are in force for the next connections; as long as the new ones can't be read, the old ones are.
+pub(crate) fn server(certificate: &Path, key: &Path, clients: &Clients<'_>, alpn: &[&str]) -> Result<Arc<ServerConfig>, String> {
+    let provider = Arc::new(default_provider());
+    let fail = |e: rustls::Error| format!("{} and {}: {e}", certificate.display(), key.display());
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().map_err(fail)?;
+    let builder = match clients {
+        Clients::Anonymous => builder.with_no_client_auth(),
+        Clients::Optional(ca) | Clients::Required(ca) => {
+            let mut roots = RootCertStore::empty();
+            for authority in certificates(ca)? {
+                roots.add(authority).map_err(|e| format!("{}: {e}", ca.display()))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+            let verifier = match clients {
+                Clients::Required(_) => verifier,
+                Clients::Anonymous | Clients::Optional(_) => verifier.allow_unauthenticated(),
+            };
+            builder.with_client_cert_verifier(verifier.build().map_err(|e| format!("{}: {e}", ca.display()))?)
+        }
     };
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect).map_err(unreadable(certificate))?;
-    if chain.is_empty() {
-        return Err(format!("{}: there is no certificate in it", certificate.display()));
-    }
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key_der))
-        .map_err(|e| format!("{} and {}: {e}", certificate.display(), key.display()))?;
+    let files = CertificateFiles::open(certificate, key, provider)?;
+    let mut config = builder.with_cert_resolver(Arc::new(files));
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    // A client that was here before saves the signature: without tickets every connection would cost one.
+    config.ticketer = Ticketer::new().map_err(fail)?;
     Ok(Arc::new(config))
+}
+
+/// A certificate and its key, as the files have them now.
+#[derive(Debug)]
+struct CertificateFiles {
+    certificate: PathBuf,
+    key: PathBuf,
+    provider: Arc<CryptoProvider>,
+    current: RwLock<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    certified: Arc<CertifiedKey>,
+    /// When the two files were last written.
+    written: [Option<SystemTime>; 2],
+    looked: Instant,
+}
+
+impl CertificateFiles {
+    fn open(certificate: &Path, key: &Path, provider: Arc<CryptoProvider>) -> Result<Self, String> {
+        let written = written([certificate, key]);
+        let certified = Arc::new(read(certificate, key, &provider)?);
+        let current = RwLock::new(Current { certified, written, looked: Instant::now() });
+        Ok(Self { certificate: certificate.into(), key: key.into(), provider, current })
+    }
+
+    fn look_again(&self) {
+        let Ok(mut current) = self.current.try_write() else { return };
+        current.looked = Instant::now();
+        let written = written([&self.certificate, &self.key]);
+        if written == current.written {
+            return;
+        }
+        // Once a change, not once a second, even if it can't be used.
+        current.written = written;
+        match read(&self.certificate, &self.key, &self.provider) {
+            Ok(certified) => {
+                current.certified = Arc::new(certified);
+                tracing::info!(certificate = %self.certificate.display(), "the new certificate is in force");
+            }
+            Err(why) => tracing::error!(why, "a changed certificate can't be used; the old one stays in force"),
+        }
+    }
+}
+
+impl ResolvesServerCert for CertificateFiles {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if self.current.read().unwrap_or_else(PoisonError::into_inner).looked.elapsed() >= LOOK_AGAIN {
+            self.look_again();
+        }
+        Some(self.current.read().unwrap_or_else(PoisonError::into_inner).certified.clone())
+    }
+}
+
+fn written(files: [&Path; 2]) -> [Option<SystemTime>; 2] {
+    files.map(|file| std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok())
+}
+
+fn read(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+    let chain = certificates(certificate)?;
+    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|e| format!("{}: {e}", key.display()))?;
+    CertifiedKey::from_der(chain, key_der, provider).map_err(|e| format!("{} and {}: {e}", certificate.display(), key.display()))
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    match chain.map_err(|e| format!("{}: {e}", file.display()))? {
+        chain if chain.is_empty() => Err(format!("{}: there is no certificate in it", file.display())),
+        chain => Ok(chain),
+    }
 }
 
 /// The echo target's TLS; its CA is `echo-ca.pem` in the data folder, for `curl --cacert`.
@@ -34,7 +132,7 @@ pub(crate) fn echo(data: &Path) -> Result<Arc<ServerConfig>, String> {
     if !(ca.exists() && certificate.exists() && key.exists()) {
         make_echo(&ca, &certificate, &key).map_err(|e| format!("the echo target's certificate can't be made: {e}"))?;
     }
-    server(&certificate, &key)
+    server(&certificate, &key, &Clients::Anonymous, &[])
 }
 
 fn make_echo(ca: &Path, certificate: &Path, key: &Path) -> Result<(), Box<dyn std::error::Error>> {
