@@ -137,7 +137,7 @@ impl Client {
     }
 
     /// Ends it so that nobody takes what came for complete.
-    pub(crate) fn reset(self) {
+    pub(crate) fn reset(mut self) {
         self.io.reset();
     }
 }

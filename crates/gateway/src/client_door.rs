@@ -1,4 +1,4 @@
-//! The door for clients: what lies between accepting a connection and its first request: PROXY protocol, TLS.
+//! The door for clients: what lies between accepting a connection and its first request: PROXY protocol, TLS, ALPN.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::client::Client;
 use crate::core::Core;
+use crate::h2_door;
 use crate::listen::Place;
 use crate::session::{converse, refuse};
 use crate::settings::ListenerSettings;
@@ -51,11 +52,15 @@ pub(crate) async fn enter(core: Rc<Core>, io: TcpStream, peer: SocketAddr, liste
         Ok(Ok(1)) => {
             // Told as it can be read: in clear.
             let client = Client::new(Stream::Plain(io), peer, timeouts);
-            return refuse(core, client, listener, raise::wrong_protocol("HTTP in clear", "TLS (https:// in the proxy's URL)")).await;
+            return refuse(core, client, listener, raise::wrong_protocol("HTTP in clear", "TLS (https:// in the proxy's URL)"))
+                .await;
         }
         _ => return,
     }
     match timeout_at(Instant::now() + timeouts.head, TlsAcceptor::from(tls.clone()).accept(io)).await {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(h2_door::ALPN) => {
+            h2_door::attend(core.clone(), stream, peer, listener).await;
+        }
         Ok(Ok(stream)) => {
             let client = Client::new(Stream::Tls(Box::new(stream)), peer, timeouts);
             converse(core.clone(), client, listener).await;

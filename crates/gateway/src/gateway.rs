@@ -13,7 +13,7 @@ use outgate_faults::{Fault, raise};
 use outgate_store::live::{ExitStatus, Live, LiveUsage};
 use outgate_store::{Exit, Key, KeyId, Plan, PlanName, Snapshot, Store};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::accounts::Accounts;
 use crate::core::Core;
@@ -42,6 +42,8 @@ pub struct Gateway {
     pub(crate) tally: Tally,
     pub(crate) epoch: Instant,
     draining: AtomicBool,
+    /// Tells connections that wait for something else that the gateway drains.
+    drain: watch::Sender<bool>,
     loops: Mutex<Vec<mpsc::Sender<Command>>>,
     asks: mpsc::Sender<settle::Ask>,
 }
@@ -56,6 +58,17 @@ pub(crate) enum Command {
     Count(mpsc::Sender<usize>),
     /// End.
     Stop,
+}
+
+/// Tells a connection when the gateway begins to drain.
+pub(crate) struct DrainNotice(watch::Receiver<bool>);
+
+impl DrainNotice {
+    /// Ready once it has begun.
+    pub(crate) async fn begun(&mut self) {
+        // An error is a gateway that is gone.
+        let _gone = self.0.wait_for(|draining| *draining).await;
+    }
 }
 
 /// A running gateway. Dropping it without [`Running::shut_down`] leaves its threads to the process.
@@ -90,6 +103,7 @@ impl Gateway {
             tally: Tally::new(),
             epoch: Instant::now(),
             draining: AtomicBool::new(false),
+            drain: watch::Sender::new(false),
             loops: Mutex::default(),
             asks,
             accounts: accounts.clone(),
@@ -144,6 +158,11 @@ impl Gateway {
         if self.draining.load(Ordering::Relaxed) { Err(raise::draining()) } else { Ok(()) }
     }
 
+    /// Tells when the gateway begins to drain.
+    pub(crate) fn drain_notice(&self) -> DrainNotice {
+        DrainNotice(self.drain.subscribe())
+    }
+
     fn event_loops(&self) -> Vec<mpsc::Sender<Command>> {
         self.loops.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -174,6 +193,7 @@ impl Running {
     pub async fn shut_down(mut self, deadline: Duration) -> usize {
         let gateway = self.gateway.clone();
         gateway.draining.store(true, Ordering::Relaxed);
+        gateway.drain.send_replace(true);
         let until = Instant::now() + deadline;
         while Instant::now() < until && gateway.in_flight().await > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -6,7 +6,7 @@
 //!
 //! | verb | modules |
 //! |---|---|
-//! | read | `client_door` (PROXY protocol, TLS), `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
+//! | read | `client_door` (PROXY protocol, TLS), `h2_door`, `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
 //! | identify | `identify`, `credentials`, `accounts`, `throttle` |
 //! | admit | `admit`, `policy`, `limits` |
 //! | choose | `choose`, `fleet` |
@@ -35,6 +35,7 @@ mod foreign;
 mod forward;
 mod framing;
 pub mod gateway;
+mod h2_door;
 mod head;
 mod identify;
 mod limits;

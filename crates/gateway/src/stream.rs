@@ -1,4 +1,4 @@
-//! A client's byte stream, whichever way it came in: plain TCP, or TLS over it.
+//! A client's byte stream, whichever way it came in: plain TCP, TLS over it, or a stream of an HTTP/2 connection.
 
 use std::io;
 use std::pin::Pin;
@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::h2_door::Exchange;
 use crate::splice::Socket;
 
 /// A client's stream.
@@ -18,14 +19,17 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     /// Inside TLS.
     Tls(Box<TlsStream<TcpStream>>),
+    /// A request of an HTTP/2 connection, told as HTTP/1.1.
+    H2(Box<Exchange>),
 }
 
 impl Stream {
     /// Makes the close that follows a reset, so that nobody takes what came for complete.
-    pub(crate) fn reset(&self) {
+    pub(crate) fn reset(&mut self) {
         match self {
             Self::Plain(io) => reset(io),
             Self::Tls(stream) => reset(stream.get_ref().0),
+            Self::H2(exchange) => exchange.reset(),
         }
     }
 }
@@ -40,7 +44,7 @@ impl Socket for Stream {
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(io) => Some(io),
-            Self::Tls(_) => None,
+            Self::Tls(_) | Self::H2(_) => None,
         }
     }
 }
@@ -51,6 +55,7 @@ macro_rules! inside {
         match $self.get_mut() {
             Stream::Plain($io) => $call,
             Stream::Tls($io) => $call,
+            Stream::H2($io) => $call,
         }
     };
 }

@@ -165,7 +165,7 @@ fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> 
                 format!("unknown dialect; known: {}", known.join(", "))
             })
         });
-        let tls = server_tls(&mut section, &["http/1.1"]);
+        let tls = server_tls(&mut section, &["h2", "http/1.1"]);
         let proxies = section.list("proxy_protocol_from", parse_with("a range such as 10.0.0.0/8")).unwrap_or_default();
         match at {
             Some(address) => listeners.push(ListenerSettings {

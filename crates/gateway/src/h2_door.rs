@@ -1,0 +1,347 @@
+//! HTTP/2 from clients (RFC 9113): each stream is a conversation of its own, told to the rest of the gateway as HTTP/1.1.
+//!
+//! So every rule (framing, admission, faults, metering) exists once. A CONNECT stream carries the tunnel's bytes as they
+//! are, under the stream's own flow control (RFC 9113, section 8.5).
+
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::client::Client;
+use crate::core::Core;
+use crate::framing::Framing;
+use crate::response::end_of_head;
+use crate::session::converse;
+use crate::settings::ListenerSettings;
+use crate::stream::Stream;
+
+/// The protocol's name in ALPN (RFC 9113, section 3.2).
+pub(crate) const ALPN: &[u8] = b"h2";
+/// Streams of one connection open at once; a browser opens one for each connection it would have made.
+const MOST_STREAMS: u32 = 256;
+/// What a client may send of one stream, and of all, before we have read it, in bytes. Bounds what we must keep.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// What of one stream may wait for the connection to be written, in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// The life of one HTTP/2 connection. Ends when both sides are done, the client breaks the rules, or nothing happens for long.
+pub(crate) async fn attend(
+    core: Rc<Core>,
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    listener: Rc<ListenerSettings>,
+) {
+    let settings = &core.gateway.settings;
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(MOST_STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(settings.limits.head.head).unwrap_or(u32::MAX));
+    let Ok(Ok(mut connection)) = timeout(settings.timeouts.head, builder.handshake::<_, Bytes>(io)).await else { return };
+    let mut draining = core.gateway.drain_notice();
+    let mut leaving = false;
+    // When the last stream ended; every open stream holds it.
+    let quiet_since = Rc::new(Cell::new(Instant::now()));
+    loop {
+        let patience = if leaving { settings.timeouts.linger } else { settings.timeouts.keep_alive };
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    let exchange = Exchange::new(request, respond);
+                    let client = Client::new(Stream::H2(Box::new(exchange)), peer, &settings.timeouts);
+                    let (core, listener, quiet_since) = (core.clone(), listener.clone(), quiet_since.clone());
+                    spawn_local(async move {
+                        converse(core, client, listener).await;
+                        quiet_since.set(Instant::now());
+                    });
+                }
+                // A breach of the rules was answered with GOAWAY; a flood of resets or headers is one.
+                Some(Err(error)) => {
+                    tracing::debug!(%peer, %error, "a client's HTTP/2 connection failed");
+                    return;
+                }
+                None => return,
+            },
+            () = draining.begun(), if !leaving => {
+                // New streams are the next gateway's; the open ones may finish.
+                connection.graceful_shutdown();
+                leaving = true;
+            }
+            () = sleep_until(quiet_since.get() + patience) => {
+                if Rc::strong_count(&quiet_since) > 1 {
+                    quiet_since.set(Instant::now());
+                } else if leaving {
+                    return;
+                } else {
+                    connection.graceful_shutdown();
+                    leaving = true;
+                    quiet_since.set(Instant::now());
+                }
+            }
+        }
+    }
+}
+
+/// One stream: the request as HTTP/1.1 bytes to read, and an answer to be written as such.
+pub(crate) struct Exchange {
+    /// What of the request is ready to be read.
+    ready: Bytes,
+    body: RecvStream,
+    upload: Upload,
+    is_head: bool,
+    is_connect: bool,
+    answer: Answer,
+}
+
+/// How the request's body is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Upload {
+    /// As it is: a tunnel's bytes, or a body whose length was said.
+    Raw,
+    /// In chunks.
+    Chunked,
+    Ended,
+}
+
+/// How far the answer has come.
+enum Answer {
+    /// Its head is being written.
+    Head(SendResponse<Bytes>, Vec<u8>),
+    /// Its body, or a tunnel's bytes.
+    Body(SendStream<Bytes>, Framing),
+    Ended,
+}
+
+impl Exchange {
+    fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
+        let (parts, body) = request.into_parts();
+        let is_connect = parts.method == Method::CONNECT;
+        let has_length = parts.headers.contains_key(header::CONTENT_LENGTH);
+        let upload = match (is_connect || has_length, body.is_end_stream()) {
+            (false, false) => Upload::Chunked,
+            (true, false) => Upload::Raw,
+            (_, true) => Upload::Ended,
+        };
+        let is_head = parts.method == Method::HEAD;
+        let ready = told_as_http1(&parts, upload == Upload::Chunked).into();
+        Self { ready, body, upload, is_head, is_connect, answer: Answer::Head(respond, Vec::new()) }
+    }
+
+    /// Ends the stream so that nobody takes what came for complete.
+    pub(crate) fn reset(&mut self) {
+        // RFC 9113, section 8.5: a tunnel whose connection broke ends as CONNECT_ERROR.
+        let reason = if self.is_connect { Reason::CONNECT_ERROR } else { Reason::INTERNAL_ERROR };
+        match std::mem::replace(&mut self.answer, Answer::Ended) {
+            Answer::Head(mut respond, _) => respond.send_reset(reason),
+            Answer::Body(mut stream, _) => stream.send_reset(reason),
+            Answer::Ended => {}
+        }
+    }
+
+    /// Takes a complete head: sends it, and says what of a body follows.
+    fn answered(&self, mut respond: SendResponse<Bytes>, head: &[u8]) -> io::Result<Answer> {
+        let mut fields = [httparse::EMPTY_HEADER; 256];
+        let mut parsed = httparse::Response::new(&mut fields);
+        let complete = parsed.parse(head).is_ok_and(|status| status.is_complete());
+        let status = parsed.code.filter(|_| complete).and_then(|code| StatusCode::from_u16(code).ok());
+        let status = status.ok_or(io::ErrorKind::InvalidData)?;
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        for field in parsed.headers.iter() {
+            let (Ok(name), Ok(value)) = (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value))
+            else {
+                continue;
+            };
+            if !belongs_to_http1(&name) {
+                response.headers_mut().append(name, value);
+            }
+        }
+        if status.is_informational() {
+            respond.send_informational(response).map_err(broken)?;
+            return Ok(Answer::Head(respond, Vec::new()));
+        }
+        let framing = self.framing(status, response.headers(), parsed.headers);
+        let ends = framing.ended();
+        let stream = respond.send_response(response, ends).map_err(broken)?;
+        Ok(if ends { Answer::Ended } else { Answer::Body(stream, framing) })
+    }
+
+    fn framing(&self, status: StatusCode, sent: &HeaderMap, told: &[httparse::Header<'_>]) -> Framing {
+        if self.is_connect && status.is_success() {
+            return Framing::UntilClose;
+        }
+        if self.is_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+            return Framing::NONE;
+        }
+        if told.iter().any(|field| field.name.eq_ignore_ascii_case("transfer-encoding")) {
+            return Framing::chunked();
+        }
+        let length = sent.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        length.map_or(Framing::UntilClose, Framing::Length)
+    }
+}
+
+/// A request's head as HTTP/1.1 writes it.
+fn told_as_http1(parts: &http::request::Parts, chunked: bool) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
+    let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
+    // Writing to a Vec can't fail.
+    let _ = match parts.uri.scheme_str() {
+        Some(scheme) if parts.method != Method::CONNECT => {
+            let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+            write!(head, "{} {scheme}://{authority}{path} HTTP/1.1\r\nHost: {authority}\r\n", parts.method)
+        }
+        _ => write!(head, "{} {authority} HTTP/1.1\r\nHost: {authority}\r\n", parts.method),
+    };
+    let mut cookies: Option<Vec<u8>> = None;
+    for (name, value) in &parts.headers {
+        match name {
+            name if *name == header::HOST || belongs_to_http1(name) => {}
+            // RFC 9113, section 8.2.3: crumbs become one field again.
+            name if *name == header::COOKIE => match &mut cookies {
+                Some(line) => {
+                    line.extend_from_slice(b"; ");
+                    line.extend_from_slice(value.as_bytes());
+                }
+                None => cookies = Some(value.as_bytes().to_vec()),
+            },
+            name => put(&mut head, name.as_str(), value.as_bytes()),
+        }
+    }
+    if let Some(line) = cookies {
+        put(&mut head, "cookie", &line);
+    }
+    if chunked {
+        put(&mut head, "transfer-encoding", b"chunked");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+fn put(head: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        head.extend_from_slice(part);
+    }
+}
+
+/// Fields that say something of an HTTP/1 connection: not allowed in HTTP/2 (RFC 9113, section 8.2.2).
+fn belongs_to_http1(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "connection" | "proxy-connection" | "keep-alive" | "transfer-encoding" | "upgrade")
+}
+
+fn broken(error: h2::Error) -> io::Error {
+    match error.is_io() {
+        true => error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()),
+        false => io::Error::new(io::ErrorKind::ConnectionReset, error),
+    }
+}
+
+impl AsyncRead for Exchange {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.ready.has_remaining() {
+                let some = this.ready.split_to(buffer.remaining().min(this.ready.len()));
+                buffer.put_slice(&some);
+                return Poll::Ready(Ok(()));
+            }
+            if this.upload == Upload::Ended {
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(this.body.poll_data(cx)).transpose().map_err(broken)? {
+                Some(data) => {
+                    // Taken from here on: what the rest of the gateway can't move yet it does not read.
+                    this.body.flow_control().release_capacity(data.len()).map_err(broken)?;
+                    this.ready = match this.upload {
+                        Upload::Chunked if !data.is_empty() => {
+                            let mut chunk = format!("{:x}\r\n", data.len()).into_bytes();
+                            chunk.extend_from_slice(&data);
+                            chunk.extend_from_slice(b"\r\n");
+                            chunk.into()
+                        }
+                        _ => data,
+                    };
+                }
+                None => {
+                    if this.upload == Upload::Chunked {
+                        this.ready = Bytes::from_static(b"0\r\n\r\n");
+                    }
+                    this.upload = Upload::Ended;
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Exchange {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match &mut this.answer {
+            Answer::Head(_, head) => {
+                let before = head.len();
+                head.extend_from_slice(bytes);
+                let Some(end) = end_of_head(head, before) else { return Poll::Ready(Ok(bytes.len())) };
+                let Answer::Head(respond, head) = std::mem::replace(&mut this.answer, Answer::Ended) else {
+                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                };
+                this.answer = this.answered(respond, &head[..end])?;
+                Poll::Ready(Ok(end - before))
+            }
+            Answer::Body(stream, framing) => {
+                stream.reserve_capacity(bytes.len().min(SEND_BUFFER));
+                let room = loop {
+                    match ready!(stream.poll_capacity(cx)).transpose().map_err(broken)? {
+                        // It may be told of no capacity at all after a change of settings.
+                        Some(0) => {}
+                        Some(room) => break room,
+                        None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                    }
+                };
+                let some = &bytes[..room.min(bytes.len())];
+                let mut payload = Vec::with_capacity(some.len());
+                let scan = framing.unwrap(some, &mut |part| payload.extend_from_slice(part));
+                let scan = scan.map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad.0))?;
+                if !payload.is_empty() || scan.ended {
+                    stream.send_data(payload.into(), scan.ended).map_err(broken)?;
+                }
+                if scan.ended {
+                    this.answer = Answer::Ended;
+                }
+                Poll::Ready(Ok(some.len()))
+            }
+            Answer::Ended => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The connection's own task writes.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match std::mem::replace(&mut this.answer, Answer::Ended) {
+            Answer::Body(mut stream, Framing::UntilClose) => Poll::Ready(stream.send_data(Bytes::new(), true).map_err(broken)),
+            unfinished @ (Answer::Head(..) | Answer::Body(..)) => {
+                this.answer = unfinished;
+                this.reset();
+                Poll::Ready(Ok(()))
+            }
+            Answer::Ended => Poll::Ready(Ok(())),
+        }
+    }
+}
