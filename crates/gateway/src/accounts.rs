@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use outgate_store::live::LiveUsage;
 use outgate_store::{Counters, Hour, Key, KeyId, Period, Plan, PlanName, PoolName, Snapshot, UsageDelta};
 
 use crate::limits::{Gcra, Pace};
+use crate::sources::Sources;
 
 /// Locks are taken for a map access only; enough shards that event loops hardly ever meet.
 const SHARDS: usize = 64;
@@ -28,6 +30,7 @@ pub(crate) struct Accounts {
     hasher: RandomState,
     shards: Vec<RwLock<HashMap<KeyId, Arc<Account>>>>,
     plans: RwLock<HashMap<PlanName, Arc<Plan>>>,
+    sources: RwLock<Sources>,
     book: Arc<Book>,
 }
 
@@ -102,6 +105,7 @@ impl Accounts {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             plans: RwLock::new(snapshot.plans.into_iter().map(|p| (p.name.clone(), Arc::new(p))).collect()),
+            sources: RwLock::default(),
             book: Arc::default(),
         };
         for key in snapshot.keys {
@@ -123,6 +127,13 @@ impl Accounts {
         shard.get(id).cloned()
     }
 
+    /// The account that an address alone stands for: of the keys that take the address for proof, the one whose allowlist
+    /// names it most narrowly. None when two name it alike.
+    pub(crate) fn find_by_source(&self, source: IpAddr) -> Option<Arc<Account>> {
+        let id = self.sources.read().unwrap_or_else(PoisonError::into_inner).find(source)?;
+        self.find(id.as_str())
+    }
+
     /// Puts a new or changed key in force. None when its plan is unknown.
     pub(crate) fn put_key(&self, key: Key) -> Option<Arc<Live>> {
         let plan = self.plans.read().unwrap_or_else(PoisonError::into_inner).get(&key.plan).cloned()?;
@@ -132,6 +143,7 @@ impl Accounts {
             None => Arc::new(Live::new(key.id.clone())),
         };
         live.govern(&plan, key.period_anchor);
+        self.sources.write().unwrap_or_else(PoisonError::into_inner).put(&key);
         shard.insert(key.id.clone(), Arc::new(Account { key, plan, live: live.clone() }));
         Some(live)
     }

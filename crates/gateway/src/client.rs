@@ -49,6 +49,14 @@ pub(crate) enum NoHead {
     Fault(Fault),
 }
 
+/// Why bytes that were waited for did not come.
+pub(crate) enum Unread {
+    /// The client closed or failed.
+    Gone,
+    /// Not in time.
+    TooLate,
+}
+
 impl Client {
     pub(crate) fn new(io: Stream, peer: SocketAddr, timeouts: &Timeouts) -> Self {
         let source = peer.ip().to_canonical().to_string().into();
@@ -93,6 +101,20 @@ impl Client {
                 Err(_) => return Err(NoHead::Fault(raise::request_timeout(Seconds(timeouts.head)))),
             }
         }
+    }
+
+    /// Reads so many bytes.
+    pub(crate) async fn read_exactly(&mut self, scratch: &Scratch, length: usize, deadline: Instant) -> Result<Vec<u8>, Unread> {
+        while self.buffer.len() < length {
+            let (io, buffer) = (&mut self.io, &mut self.buffer);
+            match timeout_at(deadline, poll_fn(|cx| scratch.poll_append(cx, io, buffer, EARLY_BYTES))).await {
+                Ok(Ok(read)) if read > 0 => {}
+                Ok(_) => return Err(Unread::Gone),
+                Err(_) => return Err(Unread::TooLate),
+            }
+        }
+        let rest = self.buffer.split_off(length);
+        Ok(std::mem::replace(&mut self.buffer, rest))
     }
 
     /// Writes all of it, in one write if the kernel takes it. A client that asks and never reads is let go.

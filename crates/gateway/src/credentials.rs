@@ -46,15 +46,19 @@ impl Claim {
         let decoded = decoded.map_err(|_| raise::credentials_malformed("they are not base64"))?;
         let colon = decoded.iter().position(|b| *b == b':');
         let colon = colon.ok_or_else(|| raise::credentials_malformed("there is no colon between user and password"))?;
-        let user =
-            std::str::from_utf8(&decoded[..colon]).map_err(|_| raise::credentials_malformed("the user name is not UTF-8"))?;
+        Self::of(&decoded[..colon], decoded[colon + 1..].to_vec())
+    }
+
+    /// Reads a user name; the password is the secret.
+    pub(crate) fn of(user: &[u8], secret: Vec<u8>) -> Result<Self, Fault> {
+        let user = std::str::from_utf8(user).map_err(|_| raise::credentials_malformed("the user name is not UTF-8"))?;
         if user.chars().any(char::is_control) {
             return Err(raise::credentials_malformed("the user name contains a control character"));
         }
         let (key, rest) = user.split_once('-').unwrap_or((user, ""));
         // An id that can't exist is wrong in the same way as one that doesn't.
         let key = KeyId::parse(key).map_err(|_| raise::credentials_wrong())?;
-        Ok(Self { key, secret: decoded[colon + 1..].to_vec(), modifiers: Modifiers::parse(rest) })
+        Ok(Self { key, secret, modifiers: Modifiers::parse(rest) })
     }
 }
 

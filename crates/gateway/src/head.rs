@@ -180,16 +180,19 @@ impl Target {
             (None, Some(port)) => (text, port),
             (None, None) => return Err(raise::malformed_target("CONNECT needs host:port")),
         };
-        match Host::parse(host) {
-            Ok(host) => Ok(Self::new(host, port)),
-            // An odd spelling of a forbidden address is an attempt to get past the guard: name it so.
-            Err(HostError::UnusualAddress(ip)) => match outgate_egress::Guard::default().judge(ip.into()) {
-                Verdict::Private(class) => Err(raise::target_private(host, class)),
-                Verdict::Metadata => Err(raise::target_metadata(host)),
-                Verdict::Allowed => Err(raise::malformed_target(HostError::UnusualAddress(ip))),
+        Ok(Self::new(Self::parse_host(host)?, port))
+    }
+
+    /// Reads a host; an odd spelling of a forbidden address is an attempt to get past the guard, and named so.
+    pub(crate) fn parse_host(text: &str) -> Result<Host, Fault> {
+        Host::parse(text).map_err(|error| match error {
+            HostError::UnusualAddress(ip) => match outgate_egress::Guard::default().judge(ip.into()) {
+                Verdict::Private(class) => raise::target_private(text, class),
+                Verdict::Metadata => raise::target_metadata(text),
+                Verdict::Allowed => raise::malformed_target(HostError::UnusualAddress(ip)),
             },
-            Err(error @ (HostError::Empty | HostError::Malformed)) => Err(raise::malformed_target(error)),
-        }
+            HostError::Empty | HostError::Malformed => raise::malformed_target(error),
+        })
     }
 
     /// As it stands in a Host field: without the default port of http.

@@ -44,20 +44,39 @@ pub(crate) fn identify(
     source: IpAddr,
     nanos: u64,
 ) -> Result<Caller, (Fault, Option<String>)> {
-    let Some(value) = authorization else { return Err((raise::credentials_missing(), None)) };
+    let Some(value) = authorization else { return prove(accounts, throttle, None, source, nanos) };
     if let Some(login) = login.as_ref().filter(|login| login.holds(value, accounts)) {
         let (account, modifiers) = (login.account.clone(), login.modifiers.clone());
         standing(&account, source, Timestamp::now()).map_err(|fault| (fault, Some(account.key.id.to_string())))?;
         return Ok(Caller { account, modifiers });
     }
     let claim = Claim::parse(value).map_err(|fault| (fault, None))?;
+    let caller = prove(accounts, throttle, Some(claim), source, nanos)?;
+    let (account, modifiers) = (caller.account.clone(), caller.modifiers.clone());
+    *login = Some(Login { authorization: value.to_owned(), account, modifiers });
+    Ok(caller)
+}
+
+/// Finds whether a claim is true; without one, whether the source address alone says who it is.
+pub(crate) fn prove(
+    accounts: &Accounts,
+    throttle: &Throttle,
+    claim: Option<Claim>,
+    source: IpAddr,
+    nanos: u64,
+) -> Result<Caller, (Fault, Option<String>)> {
+    let now = Timestamp::now();
+    let Some(claim) = claim else {
+        let account = accounts.find_by_source(source).ok_or((raise::credentials_missing(), None))?;
+        standing(&account, source, now).map_err(|fault| (fault, Some(account.key.id.to_string())))?;
+        return Ok(Caller { account, modifiers: Modifiers::default() });
+    };
     let id = claim.key.as_str();
     let told = |fault: Fault| (fault, Some(id.to_owned()));
     if let Err(wait) = throttle.check(source, id, nanos) {
         return Err(told(raise::auth_throttled(wait.as_secs() + 1)));
     }
     let account = accounts.find(id);
-    let now = Timestamp::now();
     let proven = match &account {
         Some(account) => account.key.verify(&claim.secret, now) || by_source(account, source),
         None => {
@@ -71,9 +90,7 @@ pub(crate) fn identify(
         return Err(told(raise::credentials_wrong()));
     };
     standing(&account, source, now).map_err(told)?;
-    let modifiers = claim.modifiers;
-    *login = Some(Login { authorization: value.to_owned(), account: account.clone(), modifiers: modifiers.clone() });
-    Ok(Caller { account, modifiers })
+    Ok(Caller { account, modifiers: claim.modifiers })
 }
 
 /// Whether the source alone is proof: the key says so, and the address is on its allowlist.

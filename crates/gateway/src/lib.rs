@@ -6,12 +6,12 @@
 //!
 //! | verb | modules |
 //! |---|---|
-//! | read | `client_door` (PROXY protocol, TLS), `h2_door`, `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
-//! | identify | `identify`, `credentials`, `accounts`, `throttle` |
+//! | read | `client_door` (PROXY protocol, TLS), `h2_door`, `socks`, `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
+//! | identify | `identify`, `credentials`, `accounts`, `sources`, `throttle` |
 //! | admit | `admit`, `policy`, `limits` |
 //! | choose | `choose`, `fleet` |
 //! | dial | `dial`, `upstream`, `echo` |
-//! | accept, relay | `relay`, `forward`, `response`, `pump`, `splice` |
+//! | accept, relay | `tunnel`, `relay`, `forward`, `response`, `pump`, `splice` |
 //! | settle | `settle` (usage), `record` (the request's line), `tally` |
 //!
 //! Beside it: `exit_door` lets exits in, `sessions` finds what is in flight when a key is suspended,
@@ -49,11 +49,15 @@ mod session;
 mod sessions;
 pub mod settings;
 mod settle;
+mod socks;
+mod sources;
 mod splice;
 mod stream;
 mod tally;
 mod throttle;
+mod tunnel;
 mod upstream;
+mod visit;
 
 pub use choose::ECHO_HOST;
 pub use gateway::{Gateway, Running};

@@ -178,7 +178,7 @@ fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: 
     let answer = fault.answer(&listener.dialect, &teller);
     // Past the event loop, which has not yet seen that this new socket can be written to.
     let _gone = SockRef::from(&io).send(&answer.to_http1(Body::Send, Connection::Close));
-    let record = Record { status: Some(answer.status), ..Record::default() };
+    let record = Record { protocol: "http", status: Some(answer.status), ..Record::default() };
     let source = peer.ip().to_canonical().to_string();
     core.recorder.borrow_mut().write(&record, &id, &source, Timestamp::now(), Duration::ZERO, Some(fault));
     core.gateway.tally.count(Some(fault.slug()));

@@ -43,6 +43,8 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record {
     pub(crate) stage: Stage,
+    /// What the client spoke to the gateway.
+    pub(crate) protocol: &'static str,
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) key: Option<String>,
@@ -78,6 +80,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: &'a Option<String>,
     client: &'a str,
+    protocol: &'a str,
     method: &'a str,
     target: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,6 +196,7 @@ impl Recorder {
             request_id: id,
             key: &record.key,
             client,
+            protocol: record.protocol,
             method: &record.method,
             target: &record.target,
             address: record.address.as_deref(),

@@ -6,30 +6,28 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use jiff::Timestamp;
-use outgate_faults::{Body, Connection, Fault, Layer, Slug, Teller, success_headers};
+use outgate_faults::{Body, Connection, Fault, Layer, Slug, Teller, raise};
 
-use crate::admit::{Permit, Rules, admit};
+use crate::admit::Permit;
 use crate::choose::choose;
 use crate::client::{Client, NoHead};
 use crate::core::Core;
 use crate::credentials::Modifiers;
-use crate::dial::{Dialed, Undialed, dial};
+use crate::dial::dial;
 use crate::foreign::Foreign;
 use crate::forward::{Exchange, Exchanged, Moved};
-use crate::framing::Framing;
 use crate::head::{Asked, Forward, Target, Version, Want};
-use crate::identify::identify;
 use crate::pump::Flow;
 use crate::record::{Record, Stage};
-use crate::relay::{Ended, Relayed, Side, relay};
 use crate::settings::ListenerSettings;
-use crate::stream::reset;
+use crate::socks;
+use crate::tunnel::{self, break_off};
 use crate::upstream::Upstream;
+use crate::visit::Visit;
 
 /// What becomes of a client's connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
+pub(crate) enum After {
     /// The next request may come.
     Next,
     /// It closes, with time to read the last answer.
@@ -41,30 +39,19 @@ enum After {
 }
 
 /// A request that was served as far as it could be; a fault that could not be told in-band is in the record only.
-struct Served {
+pub(crate) struct Served {
     after: After,
-    fault: Option<Fault>,
+    pub(crate) fault: Option<Fault>,
 }
 
 impl Served {
-    fn well(after: After) -> Self {
+    pub(crate) fn well(after: After) -> Self {
         Self { after, fault: None }
     }
 
-    fn badly(after: After, fault: Fault) -> Self {
+    pub(crate) fn badly(after: After, fault: Fault) -> Self {
         Self { after, fault: Some(fault) }
     }
-}
-
-/// One request on its way: its id, its record, and what of the connection its answer depends on.
-struct Visit {
-    id: String,
-    time: Timestamp,
-    started: Instant,
-    record: Record,
-    /// Whether the connection can take another request after a refusal.
-    reusable: bool,
-    is_head: bool,
 }
 
 /// A connection to a target that may serve the client's next request.
@@ -92,7 +79,7 @@ pub(crate) async fn converse(core: Rc<Core>, mut client: Client, listener: Rc<Li
 /// The life of a client connection that has no place here: what it asks is answered with a fault.
 pub(crate) async fn refuse(core: Rc<Core>, mut client: Client, listener: Rc<ListenerSettings>, fault: Fault) {
     let settings = &core.gateway.settings;
-    let mut visit = Visit::begin(&core);
+    let mut visit = Visit::begin(&core, &client);
     // An answer is read only by who has asked.
     match client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await {
         Ok(_) | Err(NoHead::Fault(_)) => {
@@ -113,14 +100,20 @@ pub(crate) async fn refuse(core: Rc<Core>, mut client: Client, listener: Rc<List
 async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Client, kept: &mut Option<Kept>) -> After {
     let settings = &core.gateway.settings;
     let head = client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await;
-    let mut visit = Visit::begin(core);
+    let mut visit = Visit::begin(core, client);
     let served = match head {
+        Ok(_) if !listener.protocols.http => Err(raise::wrong_protocol("HTTP", "SOCKS5 (socks5h:// in the proxy's URL)")),
         Ok(length) => {
             // Before the head is understood: a refusal of a HEAD request has no body either.
             visit.is_head = client.buffer.starts_with(b"HEAD ");
             serve(core, client, kept, length, &mut visit).await
         }
         Err(NoHead::Gone) => return After::Gone,
+        Err(NoHead::Foreign(Foreign::Socks5)) if listener.protocols.socks5 => match socks::attend(core, client, &mut visit).await
+        {
+            Some(served) => Ok(served),
+            None => return After::Gone,
+        },
         Err(NoHead::Foreign(foreign)) => Ok(refuse_foreign(client, foreign).await),
         Err(NoHead::Fault(fault)) => Err(fault),
     };
@@ -149,40 +142,19 @@ async fn serve(
     gateway.refuse_when_draining()?;
 
     visit.record.stage = Stage::Identify;
-    let caller = {
-        let (source, login) = (client.peer.ip(), &mut client.login);
-        identify(&gateway.accounts, &gateway.throttle, login, asked.authorization.as_deref(), source, core.nanos())
-    };
-    let caller = caller.map_err(|(fault, key)| {
-        visit.record.key = key;
-        fault
-    })?;
-    visit.record.key = Some(caller.account.key.id.to_string());
+    let caller = visit.identify(core, client, asked.authorization.as_deref())?;
     let (target, forward) = match asked.want {
         Want::Tunnel(target) => (target, None),
         Want::Forward(target, forward) => (target, Some(forward)),
         Want::Here(body) => return Ok(answer_here(client, body, asked.keep_alive, visit).await),
     };
 
-    visit.record.stage = Stage::Admit;
-    let rules = Rules {
-        policy: &settings.policy,
-        pools: &settings.pools,
-        default_pool: settings.default_pool.as_str(),
-        guard: &settings.guard,
-    };
-    let permit = admit(&rules, &gateway.accounts, &core.sessions, caller, &target, core.nanos())?;
-    visit.record.pool = Some(permit.pool.name.to_string());
-    visit.record.session = permit.modifiers.session.clone();
-
-    visit.record.stage = Stage::Choose;
-    let route = choose(&permit)?;
-
-    // What is boxed from here on is given back before a tunnel begins to wait: an open tunnel's task holds
-    // the largest of the futures inside it, used or not.
-    visit.record.stage = Stage::Dial;
-    let deadline = Instant::now() + settings.timeouts.setup;
     if let Some(forward) = forward {
+        let permit = visit.admit(core, caller, &target)?;
+        visit.record.stage = Stage::Choose;
+        let route = choose(&permit)?;
+        visit.record.stage = Stage::Dial;
+        let deadline = Instant::now() + settings.timeouts.setup;
         permit.meter.count_request();
         let request = Request { target, forward, version: asked.version, keep_alive: asked.keep_alive };
         if let Some(reused) = Kept::take(kept, &request, &permit) {
@@ -200,17 +172,9 @@ async fn serve(
         let served = Box::pin(exchange(core, client, kept, visit, &permit, &request, upstream, false)).await?;
         return Ok(served.unwrap_or(Served::well(After::Gone)));
     }
-    permit.meter.count_tunnel();
-    let dialed = tokio::select! {
-        dialed = Box::pin(dial(core, &permit, &route, &target, &visit.id, deadline)) => dialed,
-        fault = std::future::poll_fn(|cx| permit.enlisted.poll_cut(cx)) => return Err(fault),
-        // Nobody is left to open the tunnel for: its thread and the half-open connection are free again.
-        () = client.gone(&core.scratch) => {
-            visit.record.ended_by = Some("client_lost");
-            return Ok(Served::well(After::Gone));
-        }
+    let Some((permit, mut upstream)) = tunnel::open(core, client, visit, caller, &target).await? else {
+        return Ok(Served::well(After::Gone));
     };
-    let mut upstream = visit.arrived(dialed)?;
 
     visit.record.stage = Stage::Accept;
     let accepted = format!("HTTP/1.1 200 Connection established\r\n{}\r\n", visit.own_fields(&settings.name, None, None));
@@ -221,56 +185,7 @@ async fn serve(
         return Ok(Served::well(After::Gone));
     }
     visit.record.stage = Stage::Relay;
-    Ok(carry(core, client, visit, &permit, &mut upstream, &target).await)
-}
-
-/// Relays an accepted tunnel and sees how it ended.
-async fn carry(
-    core: &Core,
-    client: &mut Client,
-    visit: &mut Visit,
-    permit: &Permit,
-    upstream: &mut Upstream,
-    target: &Target,
-) -> Served {
-    let flow = Flow { meter: &permit.meter, scratch: &core.scratch, epoch: core.epoch() };
-    let early = std::mem::take(&mut client.buffer);
-    let idle = core.gateway.settings.timeouts.idle;
-    let Relayed { up, down, ended } = relay(&mut client.io, upstream, &early, &flow, &permit.enlisted, idle).await;
-    visit.record.bytes_up += up;
-    visit.record.bytes_down += down;
-    visit.record.stage = Stage::Settle;
-    let (ended_by, served) = match ended {
-        Ended::Closed(Side::Client) => ("client", Served::well(After::Gone)),
-        Ended::Closed(Side::Target) => ("target", Served::well(After::Gone)),
-        Ended::Lost(Side::Client, _) => {
-            break_off(upstream);
-            ("client_lost", Served::well(After::Gone))
-        }
-        Ended::Lost(Side::Target, error) => {
-            let fault = upstream.fault(&error, target, visit.record.exit.as_deref());
-            ("target_lost", Served::badly(After::Reset, fault))
-        }
-        Ended::Idle => {
-            break_off(upstream);
-            ("idle", Served::well(After::Reset))
-        }
-        Ended::Cut(fault) => {
-            break_off(upstream);
-            ("cut", Served::badly(After::Reset, fault))
-        }
-    };
-    visit.record.ended_by = Some(ended_by);
-    served
-}
-
-/// Ends the connection to a target so that it doesn't take what came for complete.
-fn break_off(upstream: &Upstream) {
-    match upstream {
-        Upstream::Direct(stream) => reset(stream),
-        // Dropping a tunnel that has not ended both ways resets it; the echo target has nobody to mislead.
-        Upstream::Tunnel(_) | Upstream::Echo(_) => {}
-    }
+    Ok(tunnel::carry(core, client, visit, &permit, &mut upstream, &target).await)
 }
 
 /// A request to pass on.
@@ -376,7 +291,7 @@ async fn switched(
         visit.record.ended_by = Some("client_lost");
         return Served::well(After::Gone);
     }
-    carry(core, client, visit, permit, upstream, target).await
+    tunnel::carry(core, client, visit, permit, upstream, target).await
 }
 
 /// Tells a fault to the client. Consumes it: nothing is told twice.
@@ -396,12 +311,7 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
         Connection::Close => After::Close,
     };
     visit.record.status = Some(answer.status);
-    if visit.record.stage >= Stage::Dial {
-        visit.record.attempts = visit.record.attempts.max(fault.attempts());
-    }
-    if visit.record.exit.is_none() {
-        visit.record.exit = fault.found_at().map(str::to_owned);
-    }
+    visit.refused(&fault);
     match client.write(&answer.to_http1(body, wanted)).await {
         Ok(()) => Served::badly(after, fault),
         Err(_) => Served::badly(After::Gone, fault),
@@ -430,86 +340,6 @@ async fn answer_here(client: &mut Client, body: Option<Vec<u8>>, keep_alive: boo
     visit.record.status = Some(200);
     let stays = client.write(&bytes).await.is_ok() && connection == "keep-alive";
     Served::well(if stays { After::Next } else { After::Close })
-}
-
-impl Visit {
-    /// A request that begins now.
-    fn begin(core: &Core) -> Self {
-        Self {
-            id: core.request_id(),
-            time: Timestamp::now(),
-            started: Instant::now(),
-            record: Record::default(),
-            reusable: false,
-            is_head: false,
-        }
-    }
-
-    /// Writes the request's record.
-    fn end(&self, core: &Core, client: &Client, served: &Served) {
-        let (total, fault) = (self.started.elapsed(), served.fault.as_ref());
-        core.recorder.borrow_mut().write(&self.record, &self.id, &client.source, self.time, total, fault);
-        core.gateway.tally.count(fault.map(Fault::slug));
-    }
-
-    /// Notes what was asked.
-    fn note(&mut self, asked: &Asked, client: &Client) {
-        self.record.method.clone_from(&asked.method);
-        if let Some(target) = asked.target() {
-            self.record.target = target.to_string();
-        }
-        // After a refused CONNECT, bytes that follow may be meant for the tunnel: never read them as a request.
-        self.reusable = asked.keep_alive
-            && match &asked.want {
-                Want::Tunnel(_) => client.buffer.is_empty(),
-                Want::Forward(_, forward) => forward.body == Framing::NONE,
-                Want::Here(_) => true,
-            };
-    }
-
-    /// Notes how the target was reached, or how long it took not to.
-    fn arrived(&mut self, dialed: Result<Dialed, Undialed>) -> Result<Upstream, Fault> {
-        let dialed = dialed.map_err(|Undialed { fault, dns, connect }| {
-            (self.record.times.dns, self.record.times.connect) = (dns, connect);
-            fault
-        })?;
-        self.record.address = dialed.address.map(|address| address.to_string().into());
-        self.record.attempts += dialed.attempts;
-        self.record.times.dns = dialed.dns;
-        self.record.times.connect = dialed.connect;
-        if let Some(exit) = dialed.exit {
-            self.record.exit = Some(exit.id.to_string());
-            self.record.country = exit.labels.country.map(|c| c.to_string());
-        }
-        Ok(dialed.upstream)
-    }
-
-    /// Notes that the target was reached before.
-    fn reuse(&mut self, before: &Record) {
-        self.record.address.clone_from(&before.address);
-        self.record.exit.clone_from(&before.exit);
-        self.record.country.clone_from(&before.country);
-    }
-
-    /// The fields this gateway adds to what succeeds.
-    fn own_fields(&self, hop: &str, before: Option<&str>, received: Option<u16>) -> String {
-        let record = &self.record;
-        let mut fields = String::with_capacity(256);
-        let mut put = |parts: &[&str]| parts.iter().for_each(|part| fields.push_str(part));
-        if received.is_some() {
-            put(&["Via: 1.1 ", hop, "\r\n"]);
-        }
-        let status = success_headers(before, record.exit.as_deref(), hop, received);
-        put(&["Proxy-Status: ", &status, "\r\nX-Outgate-Request-Id: ", &self.id]);
-        put(&["\r\nX-Outgate-Exit: ", record.exit.as_deref().unwrap_or("direct"), "\r\n"]);
-        if let Some(country) = &record.country {
-            put(&["X-Outgate-Country: ", country, "\r\n"]);
-        }
-        if let Some(session) = &record.session {
-            put(&["X-Outgate-Session: ", session, "\r\n"]);
-        }
-        fields
-    }
 }
 
 impl Kept {

@@ -53,6 +53,8 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// How faults are spelled here.
     pub dialect: Dialect,
+    /// What is spoken here.
+    pub protocols: Protocols,
     /// TLS to the proxy (`https://` in its URL); none is plain.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Networks of load balancers in front. Connections from there must begin with a PROXY protocol header, which says who the
@@ -60,10 +62,26 @@ pub struct ListenerSettings {
     pub proxy_protocol_from: Vec<IpNet>,
 }
 
+/// The protocols of a listener, told apart by a connection's first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    /// HTTP/1.1, and over TLS HTTP/2.
+    pub http: bool,
+    /// SOCKS5.
+    pub socks5: bool,
+}
+
+impl Default for Protocols {
+    /// Both.
+    fn default() -> Self {
+        Self { http: true, socks5: true }
+    }
+}
+
 impl ListenerSettings {
     /// A plain listener.
     pub fn plain(address: SocketAddr, dialect: Dialect) -> Self {
-        Self { address, dialect, tls: None, proxy_protocol_from: Vec::new() }
+        Self { address, dialect, protocols: Protocols::default(), tls: None, proxy_protocol_from: Vec::new() }
     }
 
     /// Whether a connection from this address comes through a load balancer.

@@ -24,6 +24,15 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// What is spoken over it, as records name it.
+    pub(crate) fn protocol(&self) -> &'static str {
+        match self {
+            Self::Plain(_) => "http",
+            Self::Tls(_) => "https",
+            Self::H2(_) => "h2",
+        }
+    }
+
     /// Makes the close that follows a reset, so that nobody takes what came for complete.
     pub(crate) fn reset(&mut self) {
         match self {

@@ -1,6 +1,7 @@
 //! The connection to a target, whichever way it goes.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -23,6 +24,14 @@ pub(crate) enum Upstream {
 }
 
 impl Upstream {
+    /// This gateway's own end of it; none when it is not here that the target is connected.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Direct(stream) => stream.local_addr().ok(),
+            Self::Tunnel(..) | Self::Echo(_) => None,
+        }
+    }
+
     /// Whether a kept connection is still open and silent: anything to read now is the end of it, or a
     /// message nobody asked for.
     pub(crate) fn is_quiet(&mut self) -> bool {

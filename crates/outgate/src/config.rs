@@ -11,7 +11,9 @@ use std::time::Duration;
 use outgate_egress::{DnsSettings, Guard};
 use outgate_faults::{Dialect, DialectSpec, FaultSpec, ReasonStyle, Slug};
 use outgate_gateway::policy::{Effect, Policy, Rule};
-use outgate_gateway::settings::{ExitDoorSettings, HeadLimits, Limits, ListenerSettings, PoolSettings, Settings, Timeouts};
+use outgate_gateway::settings::{
+    ExitDoorSettings, HeadLimits, Limits, ListenerSettings, PoolSettings, Protocols, Settings, Timeouts,
+};
 use outgate_store::amount::{parse_bytes, parse_duration};
 use outgate_store::{PoolKind, PoolName, PortRange};
 
@@ -165,12 +167,23 @@ fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> 
                 format!("unknown dialect; known: {}", known.join(", "))
             })
         });
-        let tls = server_tls(&mut section, &["h2", "http/1.1"]);
+        let protocols = section.list("protocols", |text| match text {
+            "http" | "socks5" => Ok(text == "http"),
+            _ => Err("\"http\" or \"socks5\""),
+        });
+        let protocols = protocols
+            .map_or_else(Protocols::default, |list| Protocols { http: list.contains(&true), socks5: list.contains(&false) });
+        if !(protocols.http || protocols.socks5) {
+            section.problem("protocols", "a listener speaks something: [\"http\", \"socks5\"]");
+        }
+        let alpn: &[&str] = if protocols.http { &["h2", "http/1.1"] } else { &[] };
+        let tls = server_tls(&mut section, alpn);
         let proxies = section.list("proxy_protocol_from", parse_with("a range such as 10.0.0.0/8")).unwrap_or_default();
         match at {
             Some(address) => listeners.push(ListenerSettings {
                 address,
                 dialect: dialect.unwrap_or_else(Dialect::outgate),
+                protocols,
                 tls,
                 proxy_protocol_from: proxies,
             }),

@@ -1,0 +1,161 @@
+//! One request on its way: what its record will say, and what of the connection its answer depends on.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use outgate_faults::{Fault, success_headers};
+
+use crate::admit::{Permit, Rules, admit};
+use crate::client::Client;
+use crate::core::Core;
+use crate::credentials::Claim;
+use crate::dial::{Dialed, Undialed};
+use crate::framing::Framing;
+use crate::gateway::Gateway;
+use crate::head::{Asked, Target, Want};
+use crate::identify::{Caller, identify, prove};
+use crate::record::{Record, Stage};
+use crate::session::Served;
+use crate::upstream::Upstream;
+
+/// One request on its way: its id, its record, and what of the connection its answer depends on.
+pub(crate) struct Visit {
+    pub(crate) id: String,
+    time: Timestamp,
+    started: Instant,
+    pub(crate) record: Record,
+    /// Whether the connection can take another request after a refusal.
+    pub(crate) reusable: bool,
+    pub(crate) is_head: bool,
+}
+
+impl Visit {
+    /// A request that begins now.
+    pub(crate) fn begin(core: &Core, client: &Client) -> Self {
+        Self {
+            id: core.request_id(),
+            time: Timestamp::now(),
+            started: Instant::now(),
+            record: Record { protocol: client.io.protocol(), ..Record::default() },
+            reusable: false,
+            is_head: false,
+        }
+    }
+
+    /// Writes the request's record.
+    pub(crate) fn end(&self, core: &Core, client: &Client, served: &Served) {
+        let (total, fault) = (self.started.elapsed(), served.fault.as_ref());
+        core.recorder.borrow_mut().write(&self.record, &self.id, &client.source, self.time, total, fault);
+        core.gateway.tally.count(fault.map(Fault::slug));
+    }
+
+    /// Finds out who asks by a request's credentials.
+    pub(crate) fn identify(&mut self, core: &Core, client: &mut Client, authorization: Option<&str>) -> Result<Caller, Fault> {
+        let Gateway { accounts, throttle, .. } = &*core.gateway;
+        let source = client.peer.ip();
+        self.identified(identify(accounts, throttle, &mut client.login, authorization, source, core.nanos()))
+    }
+
+    /// Finds out who asks by what a login said.
+    pub(crate) fn identify_claim(&mut self, core: &Core, client: &Client, claim: Option<Claim>) -> Result<Caller, Fault> {
+        let Gateway { accounts, throttle, .. } = &*core.gateway;
+        self.identified(prove(accounts, throttle, claim, client.peer.ip(), core.nanos()))
+    }
+
+    fn identified(&mut self, identified: Result<Caller, (Fault, Option<String>)>) -> Result<Caller, Fault> {
+        let (caller, key) = match identified {
+            Ok(caller) => {
+                let key = caller.account.key.id.to_string();
+                (Ok(caller), Some(key))
+            }
+            Err((fault, key)) => (Err(fault), key),
+        };
+        self.record.key = key;
+        caller
+    }
+
+    /// Admits the caller to the target.
+    pub(crate) fn admit(&mut self, core: &Core, caller: Caller, target: &Target) -> Result<Permit, Fault> {
+        self.record.stage = Stage::Admit;
+        let settings = &core.gateway.settings;
+        let rules = Rules {
+            policy: &settings.policy,
+            pools: &settings.pools,
+            default_pool: settings.default_pool.as_str(),
+            guard: &settings.guard,
+        };
+        let permit = admit(&rules, &core.gateway.accounts, &core.sessions, caller, target, core.nanos())?;
+        self.record.pool = Some(permit.pool.name.to_string());
+        self.record.session = permit.modifiers.session.clone();
+        Ok(permit)
+    }
+
+    /// Notes what a fault says of the way.
+    pub(crate) fn refused(&mut self, fault: &Fault) {
+        if self.record.stage >= Stage::Dial {
+            self.record.attempts = self.record.attempts.max(fault.attempts());
+        }
+        if self.record.exit.is_none() {
+            self.record.exit = fault.found_at().map(str::to_owned);
+        }
+    }
+
+    /// Notes what was asked.
+    pub(crate) fn note(&mut self, asked: &Asked, client: &Client) {
+        self.record.method.clone_from(&asked.method);
+        if let Some(target) = asked.target() {
+            self.record.target = target.to_string();
+        }
+        // After a refused CONNECT, bytes that follow may be meant for the tunnel: never read them as a request.
+        self.reusable = asked.keep_alive
+            && match &asked.want {
+                Want::Tunnel(_) => client.buffer.is_empty(),
+                Want::Forward(_, forward) => forward.body == Framing::NONE,
+                Want::Here(_) => true,
+            };
+    }
+
+    /// Notes how the target was reached, or how long it took not to.
+    pub(crate) fn arrived(&mut self, dialed: Result<Dialed, Undialed>) -> Result<Upstream, Fault> {
+        let dialed = dialed.map_err(|Undialed { fault, dns, connect }| {
+            (self.record.times.dns, self.record.times.connect) = (dns, connect);
+            fault
+        })?;
+        self.record.address = dialed.address.map(|address| address.to_string().into());
+        self.record.attempts += dialed.attempts;
+        self.record.times.dns = dialed.dns;
+        self.record.times.connect = dialed.connect;
+        if let Some(exit) = dialed.exit {
+            self.record.exit = Some(exit.id.to_string());
+            self.record.country = exit.labels.country.map(|c| c.to_string());
+        }
+        Ok(dialed.upstream)
+    }
+
+    /// Notes that the target was reached before.
+    pub(crate) fn reuse(&mut self, before: &Record) {
+        self.record.address.clone_from(&before.address);
+        self.record.exit.clone_from(&before.exit);
+        self.record.country.clone_from(&before.country);
+    }
+
+    /// The fields this gateway adds to what succeeds.
+    pub(crate) fn own_fields(&self, hop: &str, before: Option<&str>, received: Option<u16>) -> String {
+        let record = &self.record;
+        let mut fields = String::with_capacity(256);
+        let mut put = |parts: &[&str]| parts.iter().for_each(|part| fields.push_str(part));
+        if received.is_some() {
+            put(&["Via: 1.1 ", hop, "\r\n"]);
+        }
+        let status = success_headers(before, record.exit.as_deref(), hop, received);
+        put(&["Proxy-Status: ", &status, "\r\nX-Outgate-Request-Id: ", &self.id]);
+        put(&["\r\nX-Outgate-Exit: ", record.exit.as_deref().unwrap_or("direct"), "\r\n"]);
+        if let Some(country) = &record.country {
+            put(&["X-Outgate-Country: ", country, "\r\n"]);
+        }
+        if let Some(session) = &record.session {
+            put(&["X-Outgate-Session: ", session, "\r\n"]);
+        }
+        fields
+    }
+}
