@@ -13,7 +13,6 @@ use crate::member::{Lease, Member, Seat};
 use crate::sessions::Sessions;
 use crate::wanted::Wanted;
 
-const SECOND: u64 = 1_000_000_000;
 /// Of a pool's exits so many are looked at for a due check at a time, and at least a sixteenth of them.
 const LOOKED_AT: usize = 256;
 
@@ -352,6 +351,7 @@ impl<L> Fleet<L> {
                     pool.delay.learn(took);
                 }
             }
+            Outcome::Delivered => member.proved(now, health),
             Outcome::Failed(Ailment::Lost) if lease.seat.lost.swap(true, Relaxed) => {}
             Outcome::Failed(why) => {
                 if let Some(why) = member.failed(why, now, health) {
@@ -414,16 +414,9 @@ impl<L> Fleet<L> {
             at.is_some()
         };
         match (ejected, succeeded) {
-            (false, false) => {
-                let failures = member.failures.load(Relaxed).min(16);
-                let again = (SECOND << failures).min(health.check_interval);
-                member.check_at.store(now.saturating_add(again), Relaxed);
-                if let Some(why) = member.failed(Ailment::Check, now, health) {
-                    self.eject(member, why, now);
-                }
-            }
-            (_, true) => member.succeeded(now, health),
-            (true, false) => {}
+            (false, false) if member.failed_check(now, health) => self.eject(member, Ailment::Check, now),
+            (_, false) => {}
+            (_, true) => member.proved(now, health),
         }
     }
 

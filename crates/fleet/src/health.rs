@@ -24,7 +24,7 @@ pub struct HealthSettings {
     pub eject_most: u64,
     /// How long an exit that was let back takes less than its share.
     pub slow_start: u64,
-    /// An exit that carried nothing for this long is checked.
+    /// An exit that delivered nothing for this long is checked.
     pub check_interval: u64,
 }
 
@@ -53,6 +53,8 @@ impl HealthSettings {
 pub enum Outcome {
     /// The tunnel was opened, after this many nanoseconds.
     Opened(u64),
+    /// Bytes of the target came through the tunnel: the proof that an open tunnel alone is not.
+    Delivered,
     /// The exit failed.
     Failed(Ailment),
 }
@@ -162,7 +164,21 @@ impl Member {
     pub(crate) fn succeeded(&self, now: u64, settings: &HealthSettings) {
         self.failures.store(0, Relaxed);
         self.window.add(now, 1, 0);
+    }
+
+    /// Its data path works: no check is needed for a while.
+    pub(crate) fn proved(&self, now: u64, settings: &HealthSettings) {
+        self.failed_checks.store(0, Relaxed);
         self.check_at.store(now.saturating_add(settings.check_interval), Relaxed);
+    }
+
+    /// Counts a failed check; whether it is to be ejected for it. Counted apart: set-ups that succeed in between must not hide an
+    /// exit that opens tunnels and delivers nothing.
+    pub(crate) fn failed_check(&self, now: u64, settings: &HealthSettings) -> bool {
+        let in_a_row = self.failed_checks.fetch_add(1, Relaxed).saturating_add(1);
+        let again = (SECOND << (in_a_row - 1).min(16)).min(settings.check_interval);
+        self.check_at.store(now.saturating_add(again), Relaxed);
+        in_a_row >= settings.eject_after.max(1) || self.starts_slowly(now, settings)
     }
 
     /// Counts a failure; why it is to be ejected, if it is.
@@ -177,6 +193,7 @@ impl Member {
 
     fn forget_outcomes(&self) {
         self.failures.store(0, Relaxed);
+        self.failed_checks.store(0, Relaxed);
         self.window.clear();
     }
 }

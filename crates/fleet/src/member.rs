@@ -25,12 +25,14 @@ pub(crate) struct Member {
     pub(crate) load: AtomicU32,
     /// When its slow start began; 0 is none.
     pub(crate) slow_from: AtomicU64,
-    /// When an active check is due; a success in between sets it forward.
+    /// When an active check is due; a delivery in between sets it forward.
     pub(crate) check_at: AtomicU64,
     /// An active check is under way.
     pub(crate) checking: AtomicBool,
     /// Failures since the last success.
     pub(crate) failures: AtomicU32,
+    /// Active checks that failed since the last one that did not.
+    pub(crate) failed_checks: AtomicU32,
     pub(crate) window: Window,
 }
 
@@ -47,6 +49,7 @@ impl Member {
             check_at: AtomicU64::new(0),
             checking: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            failed_checks: AtomicU32::new(0),
             window: Window::default(),
         }
     }

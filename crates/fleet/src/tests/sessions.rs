@@ -64,7 +64,7 @@ fn moves_when_its_exit_is_gone_and_says_so_once() {
     assert_eq!(pick_for(&fleet, &ab12, &[], 2 * SECOND), Ok((second.clone(), Bound::Stays)));
     enter(&fleet, n, &Labels::default(), Terms::default(), 3 * SECOND);
     assert_eq!(pick_for(&fleet, &ab12, &[], 4 * SECOND), Ok((second.clone(), Bound::Stays)), "it does not move back");
-    let (third, bound) = pick_for(&fleet, &ab12, &[second.clone()], 5 * SECOND).unwrap();
+    let (third, bound) = pick_for(&fleet, &ab12, std::slice::from_ref(&second), 5 * SECOND).unwrap();
     assert_eq!(bound, Bound::Moved(second), "tried and found wanting");
     assert_eq!(pick_for(&fleet, &ab12, &[], 10 * MINUTE - 1), Ok((third.clone(), Bound::Stays)), "its time goes on");
     assert_ne!(pick_for(&fleet, &ab12, &[], 10 * MINUTE).unwrap().0, third, "from its first use");
