@@ -334,6 +334,13 @@ impl<L> Fleet<L> {
         Ok(Pick { lease, session })
     }
 
+    /// Moves a session to the exit that served it, when several were asked for a request of it. Its time goes on.
+    pub fn stay_with(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, exit: &ExitId) {
+        let name = self.sessions.name(identity(stay.key, pool, wanted, stay.session));
+        let number = self.number(exit);
+        self.sessions.shard(name).move_to(name, number);
+    }
+
     /// Ends a session's time: its next use gets another exit, where there is one. Whether there was such a session.
     pub fn rotate(&self, key: &str, pool: &PoolName, wanted: &Wanted, session: &str, now: u64) -> bool {
         let name = self.sessions.name(identity(key, pool, wanted, session));
@@ -346,7 +353,7 @@ impl<L> Fleet<L> {
         let (member, health) = (&lease.member, &self.settings.health);
         match outcome {
             Outcome::Opened(took) => {
-                member.succeeded(now, health);
+                member.succeeded(now);
                 if let Some(pool) = self.pools.get(&member.pool) {
                     pool.delay.learn(took);
                 }
@@ -528,6 +535,17 @@ impl<L> Fleet<L> {
 }
 
 impl<L: Clone> Fleet<L> {
+    /// The links of an exit, in whatever pools it is.
+    pub fn links(&self, exit: &ExitId) -> Vec<L> {
+        let mut links = Vec::new();
+        for pool in self.pools.values() {
+            let index = pool.read();
+            let entry = index.by_id.get(exit).map(|at| &index.entries[*at as usize]);
+            links.extend(entry.into_iter().flat_map(|entry| &entry.links).map(|joined| joined.seat.handle.clone()));
+        }
+        links
+    }
+
     /// The connected exits.
     pub fn status(&self, now: u64) -> Vec<Standing<L>> {
         let mut exits = Vec::new();

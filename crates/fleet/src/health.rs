@@ -161,7 +161,7 @@ impl Member {
         }
     }
 
-    pub(crate) fn succeeded(&self, now: u64, settings: &HealthSettings) {
+    pub(crate) fn succeeded(&self, now: u64) {
         self.failures.store(0, Relaxed);
         self.window.add(now, 1, 0);
     }

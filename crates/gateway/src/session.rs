@@ -176,7 +176,7 @@ async fn serve(
     visit.record.session = permit.modifiers.session.clone();
 
     visit.record.stage = Stage::Choose;
-    let route = choose(&permit)?;
+    let route = choose(&permit, &settings.sessions)?;
 
     // What is boxed from here on is given back before a tunnel begins to wait: an open tunnel's task holds
     // the largest of the futures inside it, used or not.
@@ -239,6 +239,7 @@ async fn carry(
     let Relayed { up, down, ended } = relay(&mut client.io, upstream, &early, &flow, &permit.enlisted, idle).await;
     visit.record.bytes_up += up;
     visit.record.bytes_down += down;
+    core.delivered(upstream, down);
     visit.record.stage = Stage::Settle;
     let (ended_by, served) = match ended {
         Ended::Closed(Side::Client) => ("client", Served::well(After::Gone)),
@@ -269,7 +270,7 @@ fn break_off(upstream: &Upstream) {
     match upstream {
         Upstream::Direct(stream) => reset(stream),
         // Dropping a tunnel that has not ended both ways resets it; the echo target has nobody to mislead.
-        Upstream::Tunnel(_) | Upstream::Echo(_) => {}
+        Upstream::Tunnel(..) | Upstream::Echo(_) => {}
     }
 }
 
@@ -314,6 +315,7 @@ async fn exchange(
     };
     visit.record.bytes_up += moved.up;
     visit.record.bytes_down += moved.down;
+    core.delivered(&upstream, moved.down);
     let served = match exchanged {
         Exchanged::Stale => return Ok(None),
         Exchanged::Failed(fault) => {
@@ -477,6 +479,7 @@ impl Visit {
         self.record.attempts += dialed.attempts;
         self.record.times.dns = dialed.dns;
         self.record.times.connect = dialed.connect;
+        self.record.session_moved = dialed.moved_from.map(|exit| exit.to_string());
         if let Some(exit) = dialed.exit {
             self.record.exit = Some(exit.id.to_string());
             self.record.country = exit.labels.country.map(|c| c.to_string());
@@ -507,6 +510,12 @@ impl Visit {
         }
         if let Some(session) = &record.session {
             put(&["X-Outgate-Session: ", session, "\r\n"]);
+        }
+        if let Some(before) = &record.session_moved {
+            put(&["X-Outgate-Session-Moved: ", before, "\r\n"]);
+        }
+        if record.attempts > 1 {
+            put(&["X-Outgate-Attempts: ", &record.attempts.to_string(), "\r\n"]);
         }
         fields
     }

@@ -1,15 +1,17 @@
 //! An exit that is linked up and then does not do what it is asked.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use outgate_link::{Asked, Connected, Goodbye, Hello, Limits, Link, Refusal, shell, upgrade};
+use outgate_link::{Asked, Connected, Goodbye, Hello, Limits, Link, Refusal, Tunnel, shell, upgrade};
 use outgate_testkit::gateway_process::GatewayProcess;
 use outgate_testkit::patience::{until, within};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 /// What it does when asked for a tunnel.
 #[derive(Clone, Debug)]
@@ -20,6 +22,10 @@ pub(crate) enum Manner {
     Refuses(Refusal),
     /// Ends its link.
     Leaves,
+    /// Opens the tunnel and keeps it open, without a byte.
+    Opens,
+    /// Opens the tunnel like that, but not before this is released.
+    OpensLate(Arc<Semaphore>),
     /// Opens the tunnel, sends this, and ends its link.
     LeavesAfter(&'static [u8]),
 }
@@ -60,14 +66,32 @@ impl FakeExit {
                 tokio::spawn(behave(asked, manner.clone(), own.clone()));
             }
         });
-        until("the exit to be online", || {
-            let exits: Value = serde_json::from_str(&gateway.admin(&["exits", "list", "--json"])).ok()?;
-            let online = exits.as_array()?.iter().any(|exit| exit["id"] == id.as_str() && !exit["online"].is_null());
-            online.then_some(())
-        })
-        .await;
+        until("the exit to be online", || online(gateway, &id).filter(|online| !online.is_null()).map(drop)).await;
         Self { id, link }
     }
+
+    /// Ends its link and waits until the gateway has noticed. Returns its id.
+    pub(crate) async fn leave(self, gateway: &GatewayProcess) -> String {
+        self.link.close(Goodbye::new("done", "as the test wants it"));
+        until("the exit to be offline", || online(gateway, &self.id).filter(Value::is_null).map(drop)).await;
+        self.id.clone()
+    }
+}
+
+/// What the gateway shows of an exit while it is connected; null when it isn't.
+pub(crate) fn online(gateway: &GatewayProcess, id: &str) -> Option<Value> {
+    let exits: Value = serde_json::from_str(&gateway.admin(&["exits", "list", "--json"])).ok()?;
+    exits.as_array()?.iter().find(|exit| exit["id"] == id).map(|exit| exit["online"].clone())
+}
+
+fn accept(asked: Asked) -> Tunnel {
+    let address = SocketAddr::from(([127, 0, 0, 1], asked.connect.port));
+    asked.accept(&Connected { address, dns: Duration::ZERO, connect: Duration::ZERO })
+}
+
+async fn hold(asked: Asked) {
+    let mut tunnel = accept(asked);
+    while let Ok(Some(_)) = tunnel.chunk().await {}
 }
 
 async fn behave(asked: Asked, manner: Manner, link: Link) {
@@ -79,9 +103,17 @@ async fn behave(asked: Asked, manner: Manner, link: Link) {
             gone();
             asked.cancelled().await;
         }
+        Manner::Opens => hold(asked).await,
+        Manner::OpensLate(release) => {
+            // A gateway that does not wait for it takes its question back.
+            tokio::select! {
+                _open = release.acquire() => {}
+                () = asked.cancelled() => return,
+            }
+            hold(asked).await;
+        }
         Manner::LeavesAfter(bytes) => {
-            let address = SocketAddr::from(([127, 0, 0, 1], asked.connect.port));
-            let mut tunnel = asked.accept(&Connected { address, dns: Duration::ZERO, connect: Duration::ZERO });
+            let mut tunnel = accept(asked);
             tunnel.write_all(bytes).await.expect("the link is open");
             // The client's first byte says that it has read what was sent.
             let _first = tunnel.chunk().await;
