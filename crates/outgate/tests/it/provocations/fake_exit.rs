@@ -1,7 +1,7 @@
 //! An exit that is linked up and then does not do what it is asked.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::body::Bytes;
@@ -11,7 +11,6 @@ use outgate_testkit::patience::{until, within};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 /// What it does when asked for a tunnel.
 #[derive(Clone, Debug)]
@@ -24,8 +23,6 @@ pub(crate) enum Manner {
     Leaves,
     /// Opens the tunnel and keeps it open, without a byte.
     Opens,
-    /// Opens the tunnel like that, but not before this is released.
-    OpensLate(Arc<Semaphore>),
     /// Opens the tunnel, sends this, and ends its link.
     LeavesAfter(&'static [u8]),
 }
@@ -34,6 +31,7 @@ pub(crate) enum Manner {
 pub(crate) struct FakeExit {
     pub(crate) id: String,
     link: Link,
+    manner: Arc<Mutex<Manner>>,
 }
 
 impl Drop for FakeExit {
@@ -45,8 +43,13 @@ impl Drop for FakeExit {
 impl FakeExit {
     /// Enrolls for `pool` (one without other exits), links up and waits until the gateway counts on it.
     pub(crate) async fn link_up(gateway: &GatewayProcess, pool: &str, manner: Manner) -> Self {
-        let enrolled: Value =
-            serde_json::from_str(&gateway.admin(&["exits", "enroll", "--pool", pool, "--json"])).expect("--json prints JSON");
+        Self::enroll(gateway, &["--pool", pool], manner).await
+    }
+
+    /// The same with more to say at its enrolment.
+    pub(crate) async fn enroll(gateway: &GatewayProcess, arguments: &[&str], manner: Manner) -> Self {
+        let enroll = [&["exits", "enroll", "--json"], arguments].concat();
+        let enrolled: Value = serde_json::from_str(&gateway.admin(&enroll)).expect("--json prints JSON");
         let text = |field: &str| enrolled[field].as_str().expect("an enrolled exit has an id and a token").to_owned();
         let (id, token) = (text("id"), text("token"));
         let authority = gateway.told("exit_gateway_url").trim_start_matches("ws://").to_owned();
@@ -61,13 +64,21 @@ impl FakeExit {
         let (link, mut incoming) = (joined.link, joined.incoming);
         tokio::spawn(joined.driver.run());
         let own = link.clone();
+        let manner = Arc::new(Mutex::new(manner));
+        let now = manner.clone();
         tokio::spawn(async move {
             while let Some(asked) = incoming.next().await {
-                tokio::spawn(behave(asked, manner.clone(), own.clone()));
+                let manner = now.lock().expect("not poisoned").clone();
+                tokio::spawn(behave(asked, manner, own.clone()));
             }
         });
         until("the exit to be online", || online(gateway, &id).filter(|online| !online.is_null()).map(drop)).await;
-        Self { id, link }
+        Self { id, link, manner }
+    }
+
+    /// What it does from now on.
+    pub(crate) fn becomes(&self, manner: Manner) {
+        *self.manner.lock().expect("not poisoned") = manner;
     }
 
     /// Ends its link and waits until the gateway has noticed. Returns its id.
@@ -104,14 +115,6 @@ async fn behave(asked: Asked, manner: Manner, link: Link) {
             asked.cancelled().await;
         }
         Manner::Opens => hold(asked).await,
-        Manner::OpensLate(release) => {
-            // A gateway that does not wait for it takes its question back.
-            tokio::select! {
-                _open = release.acquire() => {}
-                () = asked.cancelled() => return,
-            }
-            hold(asked).await;
-        }
         Manner::LeavesAfter(bytes) => {
             let mut tunnel = accept(asked);
             tunnel.write_all(bytes).await.expect("the link is open");
