@@ -1,7 +1,7 @@
 //! What the API shows of plans, keys, exits, usage and the audit trail. Never a secret or its hash.
 
 use jiff::Timestamp;
-use outgate_store::live::{ExitStatus, LiveUsage};
+use outgate_store::live::{ExitHealth, ExitStatus, LiveUsage};
 use outgate_store::{AuditRow, Exit, Grouping, Key, KeyState, Labels, Plan, Proof, UsageRow};
 use serde_json::{Value, json};
 
@@ -68,6 +68,15 @@ pub(crate) fn exit(exit: &Exit, online: Option<&ExitStatus>) -> Value {
                 "rtt_ms": online.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
                 "since": online.since.to_string(),
                 "agent": online.agent,
+                "health": online.health.name(),
+                "ejected_why": match online.health {
+                    ExitHealth::Ejected { why, .. } => Some(why),
+                    ExitHealth::Healthy | ExitHealth::SlowStart { .. } => None,
+                },
+                "health_until": match online.health {
+                    ExitHealth::Ejected { until, .. } | ExitHealth::SlowStart { until } => Some(format!("{until:.3}")),
+                    ExitHealth::Healthy => None,
+                },
             });
             add_labels(&mut value, &online.labels);
             value

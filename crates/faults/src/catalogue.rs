@@ -3,8 +3,6 @@
 use crate::axes::{Fixer, Lasting, Layer, Raised, Retry, Seen, SocksReply, Wait};
 use crate::{ErrorType, Row};
 
-/// Raised once pools, targeting and sessions steer a fleet of exits.
-const FLEET: Raised = Raised::NotYet("fleet");
 /// Raised once TLS, HTTP/2 and SOCKS5 listeners exist.
 const WAYS_IN: Raised = Raised::NotYet("ways in");
 /// Raised once a gateway serves keys that it has to look up in a shared ledger; the embedded one is read at start.
@@ -470,7 +468,7 @@ catalogue! {
         Exit 502 Some(ErrorType::ConnectionTerminated);
         Now, Temporary, Nobody, HostUnreachable;
         wait Wait::Unknown;
-        Gateway, FLEET;
+        Gateway, Raised::Yes;
         says "the exit of session '{session}' is gone";
         cause "A strict session is bound to one exit, and that exit has disconnected. The gateway does not silently continue from another address, because sites notice.";
         fix "Start a new session with another name, and log in again where the address matters. Without strict mode the gateway would have moved the session and said so in the answer's fields.";

@@ -1,5 +1,7 @@
 //! Chooses the way out: reads what the user name targets, against what its pool offers.
 
+use std::time::Duration;
+
 use outgate_egress::Host;
 use outgate_faults::{Fault, raise};
 use outgate_store::{Country, PoolKind, parse_label};
@@ -8,9 +10,8 @@ use crate::admit::Permit;
 use crate::credentials::{Modifiers, unknown_modifier};
 use crate::fleet::Wanted;
 use crate::head::Target;
+use crate::settings::SessionRules;
 
-/// Minutes a session may be asked to last.
-const TTL_MINUTES: std::ops::RangeInclusive<u32> = 1..=1440;
 /// The name of the built-in target.
 pub const ECHO_HOST: &str = "echo.outgate";
 
@@ -20,7 +21,15 @@ pub(crate) enum Route {
     /// From the gateway's own addresses.
     Direct,
     /// Through an exit that is like this.
-    Exit(Wanted),
+    Exit(Wanted, Option<Session>),
+}
+
+/// The session that a request belongs to.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) name: String,
+    /// From its first use.
+    pub(crate) ttl: Duration,
 }
 
 /// Whether this is the built-in echo target, which the gateway answers itself.
@@ -29,7 +38,7 @@ pub(crate) fn is_echo(target: &Target) -> bool {
 }
 
 /// The way out for a permit.
-pub(crate) fn choose(permit: &Permit) -> Result<Route, Fault> {
+pub(crate) fn choose(permit: &Permit, sessions: &SessionRules) -> Result<Route, Fault> {
     let Modifiers { country, state, city, session, ttl, unknown, .. } = &permit.modifiers;
     if let Some(word) = unknown {
         return Err(unknown_modifier(word));
@@ -57,14 +66,19 @@ pub(crate) fn choose(permit: &Permit) -> Result<Route, Fault> {
     {
         return Err(raise::session_invalid("a session is 1 to 64 letters, digits, - and _"));
     }
-    if let Some(text) = ttl
-        && !text.parse().is_ok_and(|minutes| TTL_MINUTES.contains(&minutes) && text.bytes().all(|b| b.is_ascii_digit()))
-    {
-        return Err(raise::ttl_invalid(text, format_args!("{} to {} minutes", TTL_MINUTES.start(), TTL_MINUTES.end())));
-    }
+    let ttl = match ttl {
+        Some(text) => {
+            let minutes = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+            let minutes = minutes.filter(|minutes| (sessions.ttl_min..=sessions.ttl_max).contains(minutes));
+            let range = format_args!("{} to {} minutes", sessions.ttl_min, sessions.ttl_max);
+            Duration::from_secs(60 * u64::from(minutes.ok_or_else(|| raise::ttl_invalid(text, range))?))
+        }
+        None => sessions.ttl,
+    };
     if permit.pool.kind == PoolKind::Direct {
         return Ok(Route::Direct);
     }
     let countries = permit.account.plan.countries.clone();
-    Ok(Route::Exit(Wanted { country, state, city, countries, session: session.clone() }))
+    let session = session.clone().map(|name| Session { name, ttl });
+    Ok(Route::Exit(Wanted { country, state, city, countries }, session))
 }

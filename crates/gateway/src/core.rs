@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use outgate_egress::Egress;
+use outgate_fleet::Outcome;
 
 use crate::gateway::Gateway;
 use crate::pump::Scratch;
 use crate::record::Recorder;
 use crate::sessions::Sessions;
+use crate::upstream::Upstream;
 
 /// One event loop's own things. Nothing here is shared with another loop, so nothing here locks.
 pub(crate) struct Core {
@@ -40,6 +42,13 @@ impl Core {
     /// Nanoseconds of the gateway's monotonic time.
     pub(crate) fn nanos(&self) -> u64 {
         self.gateway.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// Tells the fleet that bytes of the target came through, if there were any: its exit's data path works.
+    pub(crate) fn delivered(&self, upstream: &Upstream, bytes: u64) {
+        if let Some(lease) = upstream.lease().filter(|_| bytes > 0) {
+            self.gateway.fleet.report(lease, Outcome::Delivered);
+        }
     }
 
     /// xorshift64*: for choices and ids, never for secrets.

@@ -20,15 +20,19 @@ use tokio_rustls::TlsAcceptor;
 use outgate_store::ExitId;
 
 use crate::admit::Permit;
+use crate::choose::ECHO_HOST;
 use crate::fleet::Online;
 use crate::head::Target;
 
 /// The echo target of a gateway.
 pub(crate) struct Echo {
     tls: Option<TlsAcceptor>,
-    /// Tunnels on their way through an exit, by request id.
-    expected: Arc<Mutex<HashMap<String, EchoFacts>>>,
+    /// Tunnels on their way through an exit.
+    expected: Arc<Mutex<HashMap<Ticket, EchoFacts>>>,
 }
+
+/// A request id, and the exit that is to come back with it: a request may be on its way through two.
+type Ticket = (String, Option<String>);
 
 /// What the gateway saw of a request.
 #[derive(Clone, Debug, Serialize)]
@@ -44,13 +48,13 @@ pub(crate) struct EchoFacts {
 
 /// Takes the expectation back when it drops, met or not.
 pub(crate) struct Expected {
-    request_id: String,
-    expected: Arc<Mutex<HashMap<String, EchoFacts>>>,
+    ticket: Ticket,
+    expected: Arc<Mutex<HashMap<Ticket, EchoFacts>>>,
 }
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.request_id);
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.ticket);
     }
 }
 
@@ -64,6 +68,19 @@ impl EchoFacts {
             session: permit.modifiers.session.clone(),
             request_id: request_id.to_owned(),
             target: target.to_string(),
+        }
+    }
+
+    /// Of an active check: nobody's request.
+    pub(crate) fn of_check(exit: &Online, request_id: &str) -> Self {
+        Self {
+            key: String::new(),
+            pool: exit.pool.to_string(),
+            exit: Some(exit.id.to_string()),
+            country: exit.labels.country.map(|c| c.to_string()),
+            session: None,
+            request_id: request_id.to_owned(),
+            target: format!("{ECHO_HOST}:80"),
         }
     }
 }
@@ -82,16 +99,15 @@ impl Echo {
 
     /// Expects an exit to come back with this request.
     pub(crate) fn expect(&self, facts: EchoFacts) -> Expected {
-        let request_id = facts.request_id.clone();
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(request_id.clone(), facts);
-        Expected { request_id, expected: self.expected.clone() }
+        let ticket = (facts.request_id.clone(), facts.exit.clone());
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket.clone(), facts);
+        Expected { ticket, expected: self.expected.clone() }
     }
 
     /// The facts of a request that an exit came back with; each ticket is good once, and for its own exit.
     pub(crate) fn redeem(&self, request_id: &str, exit: &ExitId) -> Option<EchoFacts> {
         let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        let its_own = expected.get(request_id).is_some_and(|facts| facts.exit.as_deref() == Some(exit.as_str()));
-        if its_own { expected.remove(request_id) } else { None }
+        expected.remove(&(request_id.to_owned(), Some(exit.to_string())))
     }
 
     /// Serves a connection: TLS on port 443, plain on 80.

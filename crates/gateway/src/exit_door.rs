@@ -122,10 +122,18 @@ async fn link(
         Ok(Err(why)) => return tracing::warn!(%peer, exit = %exit.id, why, "an exit could not link up"),
         Err(_) => return tracing::warn!(%peer, exit = %exit.id, "an exit's hello took too long"),
     };
-    core.gateway.fleet.enter(&online);
+    // The pool was there when it was placed, and pools do not go.
+    let Some(id) = core.gateway.fleet.enter(&online) else { return };
     tracing::info!(%peer, exit = %online.id, pool = %online.pool, "exit connected");
-    let end = driver.run().await;
-    core.gateway.fleet.leave(&online);
+    let mut driving = std::pin::pin!(driver.run());
+    let end = tokio::select! {
+        end = &mut driving => end,
+        () = online.link.draining() => {
+            core.gateway.fleet.drain(&online, id);
+            driving.await
+        }
+    };
+    core.gateway.fleet.leave(&online, id);
     tracing::info!(%peer, exit = %online.id, %end, "exit gone");
 }
 

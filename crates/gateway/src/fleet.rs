@@ -1,22 +1,40 @@
 //! The exits: which are enrolled, which are connected, and which one a request leaves through.
+//!
+//! Who is there, who is well and who takes the next tunnel is decided in `outgate_fleet`; here it meets tokens, links and
+//! the clock.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use outgate_fleet::{Check, FleetSettings, Health, HealthSettings, LinkId, NewLink, NoPick, Outcome, Pick, Stay, Terms};
 use outgate_link::{Goodbye, Link};
-use outgate_store::live::ExitStatus;
-use outgate_store::{Country, Exit, ExitId, ExitState, Labels, PoolName, SecretHash};
+use outgate_store::live::{ExitHealth, ExitStatus};
+use outgate_store::{Exit, ExitId, ExitState, Labels, PoolName, SecretHash};
+
+pub(crate) use outgate_fleet::Wanted;
+
+use crate::settings::Settings;
+
+/// A right to a tunnel through an exit; it counts as the exit's load until it drops.
+pub(crate) type Lease = outgate_fleet::Lease<Arc<Online>>;
 
 /// Every exit.
-#[derive(Default)]
 pub(crate) struct Fleet {
-    enrolled: RwLock<HashMap<SecretHash, Exit>>,
-    online: RwLock<HashMap<PoolName, Vec<Arc<Online>>>>,
+    enrolled: RwLock<Enrolled>,
+    exits: outgate_fleet::Fleet<Arc<Online>>,
+    epoch: Instant,
 }
 
-/// A connected exit's link. An exit with several links is here several times.
+/// The exits that the ledger knows.
+#[derive(Default)]
+struct Enrolled {
+    by_token: HashMap<SecretHash, Exit>,
+    tokens: HashMap<ExitId, SecretHash>,
+}
+
+/// A connected exit's link. An exit with several links has several of these.
 pub(crate) struct Online {
     pub(crate) id: ExitId,
     pub(crate) pool: PoolName,
@@ -26,134 +44,159 @@ pub(crate) struct Online {
     pub(crate) since: Timestamp,
 }
 
-/// What an exit must be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    pub(crate) country: Option<Country>,
-    pub(crate) state: Option<String>,
-    pub(crate) city: Option<String>,
-    /// Countries the plan keeps to; empty is any.
-    pub(crate) countries: Vec<Country>,
-    /// The same key and session get the same exit while the fleet stays the same.
-    pub(crate) session: Option<String>,
-}
-
 impl Fleet {
-    pub(crate) fn new(exits: Vec<Exit>) -> Self {
-        let enrolled = exits.into_iter().map(|exit| (exit.token, exit)).collect();
-        Self { enrolled: RwLock::new(enrolled), online: RwLock::default() }
+    /// The enrolled exits, none of them connected.
+    pub(crate) fn new(settings: &Settings, exits: Vec<Exit>, epoch: Instant) -> Self {
+        let mut enrolled = Enrolled::default();
+        exits.into_iter().for_each(|exit| enrolled.put(exit));
+        let rules = &settings.fleet;
+        let health = HealthSettings {
+            eject_after: rules.eject_after,
+            eject_for: nanos(rules.eject_for),
+            eject_most: nanos(rules.eject_most),
+            slow_start: nanos(rules.slow_start),
+            check_interval: nanos(rules.check_interval),
+        };
+        let pools = settings.pools.iter().map(|pool| pool.name.clone());
+        let exits = outgate_fleet::Fleet::new(pools, FleetSettings { health, sessions: settings.sessions.most });
+        Self { enrolled: RwLock::new(enrolled), exits, epoch }
     }
 
     /// The exit whose token this is.
     pub(crate) fn recognise(&self, token: &str) -> Option<Exit> {
         let enrolled = self.enrolled.read().unwrap_or_else(PoisonError::into_inner);
-        enrolled.get(&SecretHash::of(token.as_bytes())).cloned()
+        enrolled.by_token.get(&SecretHash::of(token.as_bytes())).cloned()
     }
 
     /// Puts a new or changed exit in force: a revoked one is sent away, a draining one takes no more.
     pub(crate) fn put(&self, exit: Exit) {
-        let mut enrolled = self.enrolled.write().unwrap_or_else(PoisonError::into_inner);
-        enrolled.retain(|_, known| known.id != exit.id);
-        let (id, state) = (exit.id.clone(), exit.state);
-        enrolled.insert(exit.token, exit);
-        drop(enrolled);
-        let online = self.online.read().unwrap_or_else(PoisonError::into_inner);
-        for link in online.values().flatten().filter(|o| o.id == id).map(|o| &o.link) {
-            tell_state(link, state);
+        let (id, state, terms) = (exit.id.clone(), exit.state, terms(&exit));
+        self.enrolled.write().unwrap_or_else(PoisonError::into_inner).put(exit);
+        self.exits.agree(&id, terms, self.now());
+        for link in self.exits.links(&id) {
+            tell_state(&link.link, state);
         }
     }
 
-    /// Enters a link that was welcomed.
-    pub(crate) fn enter(&self, online: &Arc<Online>) {
-        let mut pools = self.online.write().unwrap_or_else(PoisonError::into_inner);
-        pools.entry(online.pool.clone()).or_default().push(online.clone());
-        drop(pools);
-        // A change of state while the exit was being welcomed found no link to tell: tell it now.
-        let enrolled = self.enrolled.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(exit) = enrolled.values().find(|exit| exit.id == online.id) {
-            tell_state(&online.link, exit.state);
+    /// Enters a link that was welcomed. `None`: its pool is gone.
+    pub(crate) fn enter(&self, online: &Arc<Online>) -> Option<LinkId> {
+        let known = || self.enrolled.read().unwrap_or_else(PoisonError::into_inner).find(&online.id).map(|e| (e.state, terms(e)));
+        let terms = known().map(|(_, terms)| terms).unwrap_or_default();
+        let room = u32::try_from(online.link.max_tunnels()).unwrap_or(u32::MAX);
+        let new = NewLink { exit: &online.id, labels: &online.labels, terms, room, handle: online.clone() };
+        let id = self.exits.enter(&online.pool, new, self.now())?;
+        // A change while the exit was being welcomed found no link to tell: tell it now.
+        if let Some((state, terms)) = known() {
+            self.exits.agree(&online.id, terms, self.now());
+            tell_state(&online.link, state);
         }
+        Some(id)
     }
 
     /// Forgets a link that ended.
-    pub(crate) fn leave(&self, online: &Arc<Online>) {
-        let mut pools = self.online.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(links) = pools.get_mut(&online.pool) {
-            links.retain(|o| !Arc::ptr_eq(o, online));
-        }
+    pub(crate) fn leave(&self, online: &Online, link: LinkId) {
+        self.exits.leave(&online.pool, &online.id, link, self.now());
+    }
+
+    /// Gives a link no new tunnels, as one of its ends asked.
+    pub(crate) fn drain(&self, online: &Online, link: LinkId) {
+        self.exits.drain(&online.pool, &online.id, link, self.now());
     }
 
     /// Ends every link, at shutdown.
     pub(crate) fn close(&self) {
-        for online in self.online.read().unwrap_or_else(PoisonError::into_inner).values().flatten() {
+        for online in self.exits.status(self.now()).into_iter().flat_map(|standing| standing.links) {
             online.link.close(Goodbye::new("draining", "the gateway is shutting down"));
         }
     }
 
-    /// An exit of a pool that is what was wanted and not among `tried`. With a session the one that
-    /// rendezvous hashing gives, so that it stays while it is there; else the less loaded of two at random.
+    /// An exit of a pool that is what was wanted and not among `tried`.
     pub(crate) fn pick(
         &self,
         pool: &PoolName,
         wanted: &Wanted,
-        key: &str,
-        tried: &[Arc<Online>],
+        stay: Option<&Stay<'_>>,
+        tried: &[ExitId],
         random: &mut impl FnMut() -> u64,
-    ) -> Option<Arc<Online>> {
-        let pools = self.online.read().unwrap_or_else(PoisonError::into_inner);
-        let fits = |o: &&Arc<Online>| {
-            wanted.fits(&o.labels) && !o.link.is_closed() && !o.link.is_draining() && !tried.iter().any(|t| Arc::ptr_eq(t, o))
-        };
-        let candidates = pools.get(pool)?.iter().filter(fits);
-        if let Some(session) = &wanted.session {
-            let hasher = BuildHasherDefault::<DefaultHasher>::default();
-            return candidates.max_by_key(|o| hasher.hash_one((key, session, o.id.as_str()))).cloned();
-        }
-        // Reservoir sampling of two: one pass, nothing collected.
-        let mut sample: [Option<&Arc<Online>>; 2] = [None, None];
-        for (seen, candidate) in candidates.enumerate() {
-            match sample.get_mut(seen) {
-                Some(empty) => *empty = Some(candidate),
-                None => {
-                    let at = random() as usize % (seen + 1);
-                    if let Some(place) = sample.get_mut(at) {
-                        *place = Some(candidate);
-                    }
-                }
-            }
-        }
-        if random() & 1 == 1 {
-            // Of two that are equally loaded each gets its share.
-            sample.reverse();
-        }
-        sample.into_iter().flatten().min_by_key(|o| o.link.open_tunnels()).cloned()
+    ) -> Result<Pick<Arc<Online>>, NoPick> {
+        self.exits.pick(pool, wanted, stay, tried, self.now(), random)
+    }
+
+    /// Binds a session to the exit that served it.
+    pub(crate) fn stay_with(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, exit: &ExitId) {
+        self.exits.stay_with(pool, wanted, stay, exit);
+    }
+
+    /// Tells what became of a set-up.
+    pub(crate) fn report(&self, lease: &Lease, outcome: Outcome) {
+        self.exits.report(lease, outcome, self.now());
+    }
+
+    /// How long to wait for an answer in this pool before another exit is asked too.
+    pub(crate) fn delay(&self, pool: &PoolName) -> Duration {
+        Duration::from_nanos(self.exits.delay(pool))
+    }
+
+    /// The active checks that are due.
+    pub(crate) fn due(&self, most: usize) -> Vec<Check<Arc<Online>>> {
+        self.exits.due(self.now(), most)
+    }
+
+    /// Tells how a check went.
+    pub(crate) fn checked(&self, check: Check<Arc<Online>>, succeeded: bool) {
+        self.exits.checked(check, succeeded, self.now());
+    }
+
+    /// Forgets what nobody needs any more.
+    pub(crate) fn sweep(&self) {
+        self.exits.sweep(self.now());
     }
 
     /// The connected exits, for the console.
     pub(crate) fn status(&self) -> Vec<ExitStatus> {
-        let online = self.online.read().unwrap_or_else(PoisonError::into_inner);
-        let mut exits: Vec<ExitStatus> = Vec::new();
-        for o in online.values().flatten() {
-            let tunnels = o.link.open_tunnels() as u64;
-            match exits.iter_mut().find(|e| e.id == o.id) {
-                Some(known) => {
-                    known.tunnels += tunnels;
-                    known.links += 1;
-                }
-                None => exits.push(ExitStatus {
-                    id: o.id.clone(),
-                    pool: o.pool.clone(),
-                    labels: o.labels.clone(),
-                    tunnels,
-                    links: 1,
-                    rtt: o.link.rtt(),
-                    since: o.since,
-                    agent: o.agent.clone(),
-                }),
-            }
-        }
-        exits
+        let (now, nanos) = (Timestamp::now(), self.now());
+        let at = |then: u64| now + SignedDuration::from_nanos((i128::from(then) - i128::from(nanos)) as i64);
+        let status = |standing: outgate_fleet::Standing<Arc<Online>>| {
+            let oldest = standing.links.iter().min_by_key(|online| online.since)?;
+            Some(ExitStatus {
+                tunnels: standing.links.iter().map(|online| online.link.open_tunnels() as u64).sum(),
+                links: standing.links.len() as u64,
+                rtt: standing.links.iter().filter_map(|online| online.link.rtt()).min(),
+                since: oldest.since,
+                agent: oldest.agent.clone(),
+                health: match standing.health {
+                    Health::Healthy => ExitHealth::Healthy,
+                    Health::SlowStart { until, .. } => ExitHealth::SlowStart { until: at(until) },
+                    Health::Ejected { why, until } => ExitHealth::Ejected { why: why.describe(), until: at(until) },
+                },
+                id: standing.exit,
+                pool: standing.pool,
+                labels: standing.labels,
+            })
+        };
+        self.exits.status(nanos).into_iter().filter_map(status).collect()
     }
+
+    fn now(&self) -> u64 {
+        nanos(self.epoch.elapsed())
+    }
+}
+
+impl Enrolled {
+    fn put(&mut self, exit: Exit) {
+        if let Some(before) = self.tokens.insert(exit.id.clone(), exit.token) {
+            self.by_token.remove(&before);
+        }
+        self.by_token.insert(exit.token, exit);
+    }
+
+    fn find(&self, id: &ExitId) -> Option<&Exit> {
+        self.by_token.get(self.tokens.get(id)?)
+    }
+}
+
+fn terms(exit: &Exit) -> Terms {
+    Terms { weight: exit.weight, max_tunnels: exit.max_tunnels, draining: exit.state != ExitState::Active }
 }
 
 fn tell_state(link: &Link, state: ExitState) {
@@ -164,25 +207,19 @@ fn tell_state(link: &Link, state: ExitState) {
     }
 }
 
-impl Wanted {
-    fn fits(&self, labels: &Labels) -> bool {
-        let same = |wanted: &Option<String>, label: &Option<String>| wanted.is_none() || wanted == label;
-        (self.country.is_none() || self.country == labels.country)
-            && (self.countries.is_empty() || labels.country.is_some_and(|c| self.countries.contains(&c)))
-            && same(&self.state, &labels.state)
-            && same(&self.city, &labels.city)
-    }
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
 
-    /// In words, for `no_exit`.
-    pub(crate) fn describe(&self, pool: &PoolName) -> String {
-        let mut text = format!("pool {pool}");
-        let parts =
-            [("country", self.country.map(|c| c.to_string())), ("state", self.state.clone()), ("city", self.city.clone())];
-        for (name, value) in parts {
-            if let Some(value) = value {
-                text.push_str(&format!(", {name} {value}"));
-            }
+/// A place in words, for `no_exit`.
+pub(crate) fn describe(wanted: &Wanted, pool: &PoolName) -> String {
+    let mut text = format!("pool {pool}");
+    let parts =
+        [("country", wanted.country.map(|c| c.to_string())), ("state", wanted.state.clone()), ("city", wanted.city.clone())];
+    for (name, value) in parts {
+        if let Some(value) = value {
+            text.push_str(&format!(", {name} {value}"));
         }
-        text
     }
+    text
 }

@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::echo::Echo;
 use crate::fleet::Fleet;
 use crate::identify::loss_of_standing;
+use crate::keeper::keep;
 use crate::listen::{self, Bound, Places};
 use crate::record::Writer;
 use crate::settings::Settings;
@@ -91,7 +92,8 @@ impl Gateway {
     pub fn start(settings: Settings, snapshot: Snapshot, store: Arc<dyn Store>) -> Result<Running, String> {
         let (doors, bound) = listen::bind(&settings)?;
         let writer = settings.records.as_deref().map(Writer::open).transpose()?;
-        let fleet = Fleet::new(snapshot.exits.clone());
+        let epoch = Instant::now();
+        let fleet = Fleet::new(&settings, snapshot.exits.clone(), epoch);
         let accounts = Arc::new(Accounts::new(snapshot)?);
         let (asks, asked) = mpsc::channel(16);
         let gateway = Arc::new(Self {
@@ -101,7 +103,7 @@ impl Gateway {
             places: Arc::new(Places::new(settings.limits.connections, settings.limits.connections_per_source)),
             writer,
             tally: Tally::new(),
-            epoch: Instant::now(),
+            epoch,
             draining: AtomicBool::new(false),
             drain: watch::Sender::new(false),
             loops: Mutex::default(),
@@ -129,8 +131,14 @@ impl Gateway {
             let gateway = gateway.clone();
             let work = move || {
                 let ended = listen::event_loop(|| {
-                    let core = Core::new(gateway, egress, u64::from_ne_bytes(seed));
-                    listen::run(std::rc::Rc::new(core), doors, commands)
+                    let core = std::rc::Rc::new(Core::new(gateway, egress, u64::from_ne_bytes(seed)));
+                    async move {
+                        // One of the loops looks after the exits of all.
+                        if number == 0 {
+                            tokio::task::spawn_local(keep(core.clone()));
+                        }
+                        listen::run(core, doors, commands).await
+                    }
                 });
                 if let Err(error) = ended {
                     tracing::error!(%error, "an event loop failed");

@@ -9,12 +9,12 @@
 //! | read | `client_door` (PROXY protocol, TLS), `h2_door`, `socks`, `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
 //! | identify | `identify`, `credentials`, `accounts`, `sources`, `throttle` |
 //! | admit | `admit`, `policy`, `limits` |
-//! | choose | `choose`, `fleet` |
-//! | dial | `dial`, `upstream`, `echo` |
+//! | choose | `choose`, `fleet` (over the crate `outgate_fleet`) |
+//! | dial | `dial`, `failover`, `upstream`, `echo` |
 //! | accept, relay | `tunnel`, `relay`, `forward`, `response`, `pump`, `splice` |
 //! | settle | `settle` (usage), `record` (the request's line), `tally` |
 //!
-//! Beside it: `exit_door` lets exits in, `sessions` finds what is in flight when a key is suspended,
+//! Beside it: `exit_door` lets exits in, `keeper` checks on them, `sessions` finds what is in flight when a key is suspended,
 //! [`gateway`] starts and stops it all.
 //!
 //! To add a new check to admission: 1. find its stage in `admit` (the order is SPEC's and binds); 2. return the
@@ -30,6 +30,7 @@ mod credentials;
 mod dial;
 mod echo;
 mod exit_door;
+mod failover;
 mod fleet;
 mod foreign;
 mod forward;
@@ -38,6 +39,7 @@ pub mod gateway;
 mod h2_door;
 mod head;
 mod identify;
+mod keeper;
 mod limits;
 mod listen;
 pub mod policy;

@@ -52,6 +52,8 @@ pub(crate) struct Record {
     pub(crate) exit: Option<String>,
     pub(crate) country: Option<String>,
     pub(crate) session: Option<String>,
+    /// The exit that the session was with before.
+    pub(crate) session_moved: Option<String>,
     /// The status the client got, if it got one.
     pub(crate) status: Option<u16>,
     pub(crate) bytes_up: u64,
@@ -93,6 +95,8 @@ struct Line<'a> {
     country: &'a Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_moved: &'a Option<String>,
     outcome: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     layer: Option<&'a str>,
@@ -204,6 +208,7 @@ impl Recorder {
             exit: &record.exit,
             country: &record.country,
             session: &record.session,
+            session_moved: &record.session_moved,
             outcome: fault.map_or("ok", |f| f.slug().name()),
             layer: layer.map(Layer::name),
             stage: record.stage,

@@ -152,7 +152,7 @@ async fn serve(
     if let Some(forward) = forward {
         let permit = visit.admit(core, caller, &target)?;
         visit.record.stage = Stage::Choose;
-        let route = choose(&permit)?;
+        let route = choose(&permit, &settings.sessions)?;
         visit.record.stage = Stage::Dial;
         let deadline = Instant::now() + settings.timeouts.setup;
         permit.meter.count_request();
@@ -229,6 +229,7 @@ async fn exchange(
     };
     visit.record.bytes_up += moved.up;
     visit.record.bytes_down += moved.down;
+    core.delivered(&upstream, moved.down);
     let served = match exchanged {
         Exchanged::Stale => return Ok(None),
         Exchanged::Failed(fault) => {

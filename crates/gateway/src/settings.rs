@@ -26,6 +26,10 @@ pub struct Settings {
     pub exits: Option<ExitDoorSettings>,
     /// Ports and rules.
     pub policy: Policy,
+    /// How exits are tried, checked and set aside.
+    pub fleet: FleetRules,
+    /// How long sessions keep to an exit, and what becomes of them without it.
+    pub sessions: SessionRules,
     /// The pools there are; `direct` is one of them.
     pub pools: Vec<PoolSettings>,
     /// The pool of a request that names none.
@@ -126,6 +130,40 @@ pub struct Limits {
     pub tunnels_per_link: usize,
 }
 
+/// How exits are tried, checked and set aside.
+#[derive(Clone, Debug)]
+pub struct FleetRules {
+    /// Exits tried for a request at most.
+    pub attempts: u16,
+    /// What active checks connect to; none is the built-in echo target.
+    pub check: Option<(String, u16)>,
+    /// An exit that delivered nothing for this long is checked.
+    pub check_interval: Duration,
+    /// Failures in a row that set an exit aside.
+    pub eject_after: u32,
+    /// The first time out; it doubles with each in a row.
+    pub eject_for: Duration,
+    /// The longest time out.
+    pub eject_most: Duration,
+    /// How long an exit that was let back takes less than its share.
+    pub slow_start: Duration,
+}
+
+/// How sessions keep to an exit.
+#[derive(Clone, Debug)]
+pub struct SessionRules {
+    /// How long one lasts from its first use when it does not say.
+    pub ttl: Duration,
+    /// The shortest that can be asked for, in minutes.
+    pub ttl_min: u32,
+    /// The longest that can be asked for, in minutes.
+    pub ttl_max: u32,
+    /// Whether a session is lost with its exit, instead of moving to another.
+    pub strict: bool,
+    /// Sessions remembered at most.
+    pub most: usize,
+}
+
 /// How long things may take.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
@@ -160,6 +198,27 @@ impl Default for Limits {
             connections_per_source: 16_384,
             tunnels_per_link: 4_096,
         }
+    }
+}
+
+impl Default for FleetRules {
+    fn default() -> Self {
+        let s = Duration::from_secs;
+        Self {
+            attempts: 4,
+            check: None,
+            check_interval: s(30),
+            eject_after: 3,
+            eject_for: s(10),
+            eject_most: s(300),
+            slow_start: s(60),
+        }
+    }
+}
+
+impl Default for SessionRules {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(600), ttl_min: 1, ttl_max: 1440, strict: false, most: 1_000_000 }
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) async fn open(
 ) -> Result<Option<(Permit, Upstream)>, Fault> {
     let permit = visit.admit(core, caller, target)?;
     visit.record.stage = Stage::Choose;
-    let route = choose(&permit)?;
+    let route = choose(&permit, &core.gateway.settings.sessions)?;
     visit.record.stage = Stage::Dial;
     permit.meter.count_tunnel();
     let deadline = Instant::now() + core.gateway.settings.timeouts.setup;
@@ -63,6 +63,7 @@ pub(crate) async fn carry(
     let Relayed { up, down, ended } = relay(&mut client.io, upstream, &early, &flow, &permit.enlisted, idle).await;
     visit.record.bytes_up += up;
     visit.record.bytes_down += down;
+    core.delivered(upstream, down);
     visit.record.stage = Stage::Settle;
     let (ended_by, served) = match ended {
         Ended::Closed(Side::Client) => ("client", Served::well(After::Gone)),
@@ -93,6 +94,6 @@ pub(crate) fn break_off(upstream: &Upstream) {
     match upstream {
         Upstream::Direct(stream) => reset(stream),
         // Dropping a tunnel that has not ended both ways resets it; the echo target has nobody to mislead.
-        Upstream::Tunnel(_) | Upstream::Echo(_) => {}
+        Upstream::Tunnel(..) | Upstream::Echo(_) => {}
     }
 }

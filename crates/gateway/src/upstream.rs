@@ -10,6 +10,7 @@ use outgate_link::Tunnel;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::fleet::Lease;
 use crate::head::Target;
 use crate::splice::Socket;
 
@@ -18,7 +19,7 @@ pub(crate) enum Upstream {
     /// Straight from this gateway.
     Direct(TcpStream),
     /// Through an exit.
-    Tunnel(Tunnel),
+    Tunnel(Tunnel, Lease),
     /// The built-in echo target.
     Echo(DuplexStream),
 }
@@ -40,12 +41,20 @@ impl Upstream {
         Pin::new(self).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
     }
 
+    /// The right to the tunnel, if there is one.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        match self {
+            Self::Tunnel(_, lease) => Some(lease),
+            Self::Direct(_) | Self::Echo(_) => None,
+        }
+    }
+
     /// The fault behind an error of this connection. `exit` is the exit it goes through.
     pub(crate) fn fault(&self, error: &io::Error, target: &Target, exit: Option<&str>) -> Fault {
         let reset = || raise::target_reset(&target.host, target.port);
         let fault = match self {
             Self::Direct(_) | Self::Echo(_) => reset(),
-            Self::Tunnel(tunnel) => match (error.kind(), tunnel.reset_reason()) {
+            Self::Tunnel(tunnel, _) => match (error.kind(), tunnel.reset_reason()) {
                 (io::ErrorKind::ConnectionAborted, _) => raise::exit_lost(),
                 (_, Some(reason)) => {
                     let fault = match reason.slug.as_deref() {
@@ -74,7 +83,7 @@ macro_rules! inside {
     ($self:ident, $io:ident => $call:expr) => {
         match $self.get_mut() {
             Upstream::Direct($io) => $call,
-            Upstream::Tunnel($io) => $call,
+            Upstream::Tunnel($io, _) => $call,
             Upstream::Echo($io) => $call,
         }
     };
@@ -84,7 +93,7 @@ impl Socket for Upstream {
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Direct(stream) => Some(stream),
-            Self::Tunnel(_) | Self::Echo(_) => None,
+            Self::Tunnel(..) | Self::Echo(_) => None,
         }
     }
 }

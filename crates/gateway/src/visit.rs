@@ -125,6 +125,7 @@ impl Visit {
         self.record.attempts += dialed.attempts;
         self.record.times.dns = dialed.dns;
         self.record.times.connect = dialed.connect;
+        self.record.session_moved = dialed.moved_from.map(|exit| exit.to_string());
         if let Some(exit) = dialed.exit {
             self.record.exit = Some(exit.id.to_string());
             self.record.country = exit.labels.country.map(|c| c.to_string());
@@ -155,6 +156,12 @@ impl Visit {
         }
         if let Some(session) = &record.session {
             put(&["X-Outgate-Session: ", session, "\r\n"]);
+        }
+        if let Some(before) = &record.session_moved {
+            put(&["X-Outgate-Session-Moved: ", before, "\r\n"]);
+        }
+        if record.attempts > 1 {
+            put(&["X-Outgate-Attempts: ", &record.attempts.to_string(), "\r\n"]);
         }
         fields
     }

@@ -12,7 +12,7 @@ use outgate_egress::{DnsSettings, Guard};
 use outgate_faults::{Dialect, DialectSpec, FaultSpec, ReasonStyle, Slug};
 use outgate_gateway::policy::{Effect, Policy, Rule};
 use outgate_gateway::settings::{
-    ExitDoorSettings, HeadLimits, Limits, ListenerSettings, PoolSettings, Protocols, Settings, Timeouts,
+    ExitDoorSettings, FleetRules, HeadLimits, Limits, ListenerSettings, PoolSettings, Protocols, SessionRules, Settings, Timeouts,
 };
 use outgate_store::amount::{parse_bytes, parse_duration};
 use outgate_store::{PoolKind, PoolName, PortRange};
@@ -100,6 +100,8 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let exits = exits(root.section("exits"));
     let (policy, guard) = policy(root.section("policy"));
     let (pools, default_pool) = pools(root.section("pools"))?;
+    let fleet = fleet(root.section("fleet"));
+    let sessions = sessions(root.section("sessions"));
     let limits = limits(root.section("limits"));
     let timeouts = timeouts(root.section("timeouts"));
     let dns = dns(root.section("dns"));
@@ -119,6 +121,8 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         listeners,
         exits,
         policy,
+        fleet,
+        sessions,
         pools,
         default_pool,
         limits,
@@ -293,6 +297,68 @@ fn pools(mut section: Section) -> Option<(Vec<PoolSettings>, PoolName)> {
     Some((pools, default))
 }
 
+fn fleet(mut section: Section) -> FleetRules {
+    let mut fleet = FleetRules::default();
+    let few = |most: u32| {
+        move |text: &str| text.parse().ok().filter(|n| (1..=most).contains(n)).ok_or_else(|| format!("a number from 1 to {most}"))
+    };
+    if let Some(attempts) = section.scalar("attempts", few(16)) {
+        fleet.attempts = attempts as u16;
+    }
+    fleet.check = section.scalar("check", host_and_port);
+    if let Some(failures) = section.scalar("eject_after", few(1_000)) {
+        fleet.eject_after = failures;
+    }
+    let fields: [(&str, &mut Duration); 4] = [
+        ("check_interval", &mut fleet.check_interval),
+        ("eject_for", &mut fleet.eject_for),
+        ("eject_most", &mut fleet.eject_most),
+        ("slow_start", &mut fleet.slow_start),
+    ];
+    for (key, field) in fields {
+        if let Some(value) = section.scalar(key, duration) {
+            *field = value;
+        }
+    }
+    if fleet.eject_most < fleet.eject_for {
+        section.problem("eject_most", "must not be shorter than fleet.eject_for");
+    }
+    if fleet.check_interval.is_zero() {
+        section.problem("check_interval", "must be longer than nothing");
+    }
+    section.finish();
+    fleet
+}
+
+fn sessions(mut section: Section) -> SessionRules {
+    let mut sessions = SessionRules::default();
+    let minutes = |text: &str| match duration(text)? {
+        length if length >= Duration::from_secs(60) && length.as_secs().is_multiple_of(60) && length.subsec_nanos() == 0 => {
+            Ok(length)
+        }
+        _ => Err("whole minutes, such as 10m".to_owned()),
+    };
+    if let Some(ttl) = section.scalar("ttl", minutes) {
+        sessions.ttl = ttl;
+    }
+    for (key, field) in [("ttl_min", &mut sessions.ttl_min), ("ttl_max", &mut sessions.ttl_max)] {
+        if let Some(length) = section.scalar(key, minutes) {
+            *field = u32::try_from(length.as_secs() / 60).unwrap_or(u32::MAX);
+        }
+    }
+    if sessions.ttl_min > sessions.ttl_max {
+        section.problem("ttl_max", "must not be shorter than sessions.ttl_min");
+    }
+    if let Some(strict) = section.scalar("strict", boolean) {
+        sessions.strict = strict;
+    }
+    if let Some(most) = section.scalar("most", |text| text.parse().ok().filter(|n| *n > 0).ok_or("a whole number above zero")) {
+        sessions.most = most;
+    }
+    section.finish();
+    sessions
+}
+
 fn limits(mut section: Section) -> Limits {
     let mut limits = Limits::default();
     let size =
@@ -435,6 +501,12 @@ fn infallible(text: &str) -> Result<String, String> {
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "an address with a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"")
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host.trim_matches(['[', ']']), port.parse().ok()?)));
+    let named = parts.filter(|(host, port)| *port > 0 && outgate_egress::Host::parse(host).is_ok());
+    named.map(|(host, port)| (host.to_owned(), port)).ok_or("a host and a port, such as \"example.com:443\"")
 }
 
 fn boolean(text: &str) -> Result<bool, &'static str> {

@@ -37,6 +37,30 @@ fn every_problem_is_told_at_once_with_its_line() {
 }
 
 #[test]
+fn fleet_and_sessions() {
+    let listen = "[[listen]]\naddress = \"127.0.0.1:1\"\n";
+    let text = format!(
+        "{listen}[fleet]\nattempts = 2\ncheck = \"example.com:443\"\ncheck_interval = \"5s\"\neject_after = 7\neject_for = \"1s\"\n\
+         eject_most = \"9s\"\nslow_start = \"3s\"\n[sessions]\nttl = \"2m\"\nttl_min = \"2m\"\nttl_max = \"1h\"\nstrict = true\nmost = 9\n"
+    );
+    let settings = read("gw.toml", &text, BTreeMap::new()).unwrap_or_else(|e| panic!("{e:?}")).settings;
+    let (fleet, s) = (&settings.fleet, Duration::from_secs);
+    assert_eq!((fleet.attempts, fleet.eject_after, &fleet.check), (2, 7, &Some(("example.com".to_owned(), 443))));
+    assert_eq!([fleet.check_interval, fleet.eject_for, fleet.eject_most, fleet.slow_start], [s(5), s(1), s(9), s(3)]);
+    let sessions = &settings.sessions;
+    assert_eq!((sessions.ttl, sessions.ttl_min, sessions.ttl_max, sessions.strict, sessions.most), (s(120), 2, 60, true, 9));
+    for (wrong, expected) in [
+        ("[fleet]\nattempts = 0", "gw.toml:4: fleet.attempts: a number from 1 to 16"),
+        ("[fleet]\ncheck = \"example.com\"", "gw.toml:4: fleet.check: a host and a port, such as \"example.com:443\""),
+        ("[fleet]\neject_most = \"1s\"", "gw.toml:4: fleet.eject_most: must not be shorter than fleet.eject_for"),
+        ("[sessions]\nttl = \"90s\"", "gw.toml:4: sessions.ttl: whole minutes, such as 10m"),
+        ("[sessions]\nttl_max = \"0s\"", "gw.toml:4: sessions.ttl_max: whole minutes, such as 10m"),
+    ] {
+        assert_eq!(problems(&format!("{listen}{wrong}\n")), [expected]);
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_says_where() {
     let found = problems("[[listen]\naddress = 1");
     assert!(found.iter().any(|f| f.starts_with("gw.toml:1:")), "{found:?}");

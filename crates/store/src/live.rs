@@ -49,6 +49,38 @@ pub struct ExitStatus {
     pub since: Timestamp,
     /// The agent's name and version as it said.
     pub agent: String,
+    /// Whether it is given tunnels.
+    pub health: ExitHealth,
+}
+
+/// How a connected exit is, going by its set-ups and checks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExitHealth {
+    /// It takes its share.
+    Healthy,
+    /// It was let back and takes less than its share for a while.
+    SlowStart {
+        /// Until then.
+        until: Timestamp,
+    },
+    /// It is given no new tunnels.
+    Ejected {
+        /// What it did, in words.
+        why: &'static str,
+        /// When it is checked for its return.
+        until: Timestamp,
+    },
+}
+
+impl ExitHealth {
+    /// `healthy`, `slow_start` or `ejected`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::SlowStart { .. } => "slow_start",
+            Self::Ejected { .. } => "ejected",
+        }
+    }
 }
 
 /// What a key uses now.

@@ -10,7 +10,7 @@ use axum::routing::get;
 use jiff::Timestamp;
 use outgate_console::desk::Clock;
 use outgate_console::{Desk, Server, router};
-use outgate_store::live::{ExitStatus, Live, LiveUsage};
+use outgate_store::live::{ExitHealth, ExitStatus, Live, LiveUsage};
 use outgate_store::memory::Memory;
 use outgate_store::{
     Counters, Exit, Hour, Key, KeyId, Labels, Period, Plan, PlanName, PoolName, SecretHash, Snapshot, Store, StoreFuture,
@@ -50,6 +50,7 @@ impl Told {
             rtt: Some(Duration::from_millis(12)),
             since: Timestamp::UNIX_EPOCH,
             agent: "outgate/0.1.0".into(),
+            health: ExitHealth::Healthy,
         });
     }
 

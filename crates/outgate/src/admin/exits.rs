@@ -16,7 +16,8 @@ use super::trouble::Trouble;
 Examples:
   outgate exits enroll --name \"phone 7\" --pool mobile --country de
   outgate exits list
-  outgate exits drain ID")]
+  outgate exits drain ID
+An exit that fails too often is ejected: given no new tunnels until it passes a check after UNTIL, then let back slowly.")]
 pub(crate) struct Exits {
     #[command(flatten)]
     pub(super) common: Common,
@@ -94,6 +95,8 @@ const COLUMNS: &[Column] = &[
     Column::right("TUNNELS", |exit| (text(&exit["online"], "tunnels"), Paint::None)),
     Column::right("RTT", |exit| (rtt(exit), Paint::None)),
     Column::left("SINCE", |exit| (time(&exit["online"], "since"), Paint::None)),
+    Column::left("UNTIL", |exit| (time(&exit["online"], "health_until"), Paint::None)),
+    Column::left("WHY", |exit| (text(&exit["online"], "ejected_why"), Paint::None)),
 ];
 
 /// What was agreed when it dialled in; offline, what it was enrolled with.
@@ -103,7 +106,11 @@ fn told(exit: &Value, field: &str) -> String {
 
 fn status(exit: &Value) -> (String, Paint) {
     match (exit["status"].as_str(), exit["online"].is_null()) {
-        (Some("active"), false) => ("online".to_owned(), Paint::Good),
+        (Some("active"), false) => match exit["online"]["health"].as_str() {
+            Some("ejected") => ("ejected".to_owned(), Paint::Bad),
+            Some("slow_start") => ("slow_start".to_owned(), Paint::Careful),
+            _ => ("online".to_owned(), Paint::Good),
+        },
         (Some("active"), true) => ("offline".to_owned(), Paint::Careful),
         (Some("draining"), _) => ("draining".to_owned(), Paint::Careful),
         _ => (text(exit, "status"), Paint::Bad),

@@ -45,7 +45,8 @@ async fn exits_that_do_not_do_what_they_are_asked() {
 /// Nothing of the client's has been sent yet, so another exit is tried; only when all have failed is the client told.
 #[tokio::test]
 async fn other_exits_are_tried_first() {
-    let gateway = quickstart(&[]).start();
+    // An exit that refuses three times in a row would not be asked a fourth time.
+    let gateway = quickstart(&[("OUTGATE_FLEET_EJECT_AFTER", "100")]).start();
     let refuses = || Manner::Refuses(Refusal::new("of_a_newer_version"));
     let bad = FakeExit::link_up(&gateway, "residential", refuses()).await;
     let good = local_exit(&gateway);
@@ -72,6 +73,28 @@ async fn other_exits_are_tried_first() {
     assert_eq!((&record["outcome"], &record["attempts"]), (&"exit_refused".into(), &2.into()));
     assert!(bad.iter().any(|exit| record["exit"] == exit.id.as_str()), "{record}");
     assert_eq!(record["detail"], "the exit said \"of_a_newer_version\"", "the operator learns what the client need not");
+}
+
+/// A strict session does not change its exit: once that is gone it is told so, and begins anew.
+#[tokio::test]
+async fn the_exit_of_a_strict_session_goes_away() {
+    let gateway = quickstart(&[("OUTGATE_SESSIONS_STRICT", "true")]).start();
+    let session = "-pool-mobile-session-ab12";
+    let first = FakeExit::link_up(&gateway, "mobile", Manner::Opens).await;
+    let (_open, reply) = connect(&gateway, session, "echo.outgate:80").await;
+    assert_eq!((reply.status, reply.header("X-Outgate-Exit")), (200, Some(first.id.as_str())));
+    let second = FakeExit::link_up(&gateway, "mobile", Manner::Opens).await;
+    for _ in 0..4 {
+        let (_wire, reply) = connect(&gateway, session, "echo.outgate:80").await;
+        assert_eq!((reply.status, reply.header("X-Outgate-Exit")), (200, Some(first.id.as_str())), "it stays");
+    }
+    let gone = first.leave(&gateway).await;
+    let (_wire, reply) = connect(&gateway, session, "echo.outgate:80").await;
+    let record = provoked(Slug::SessionLost, "dial", "the exit of session 'ab12' is gone").check(&gateway, &reply).await;
+    assert_eq!((&record["session"], &record["exit"]), (&"ab12".into(), &Value::Null));
+    let (_wire, reply) = connect(&gateway, session, "echo.outgate:80").await;
+    assert_eq!((reply.status, reply.header("X-Outgate-Exit")), (200, Some(second.id.as_str())), "once, not for ever");
+    assert_eq!(reply.header("X-Outgate-Session-Moved"), None, "a session that begins has moved from nowhere, not from {gone}");
 }
 
 /// What happens in the middle is a reset for the client, and the record says that it was the exit.

@@ -1,10 +1,11 @@
 //! An exit that is linked up and then does not do what it is asked.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use outgate_link::{Asked, Connected, Goodbye, Hello, Limits, Link, Refusal, shell, upgrade};
+use outgate_link::{Asked, Connected, Goodbye, Hello, Limits, Link, Refusal, Tunnel, shell, upgrade};
 use outgate_testkit::gateway_process::GatewayProcess;
 use outgate_testkit::patience::{until, within};
 use serde_json::Value;
@@ -20,6 +21,8 @@ pub(crate) enum Manner {
     Refuses(Refusal),
     /// Ends its link.
     Leaves,
+    /// Opens the tunnel and keeps it open, without a byte.
+    Opens,
     /// Opens the tunnel, sends this, and ends its link.
     LeavesAfter(&'static [u8]),
 }
@@ -28,6 +31,7 @@ pub(crate) enum Manner {
 pub(crate) struct FakeExit {
     pub(crate) id: String,
     link: Link,
+    manner: Arc<Mutex<Manner>>,
 }
 
 impl Drop for FakeExit {
@@ -39,8 +43,13 @@ impl Drop for FakeExit {
 impl FakeExit {
     /// Enrolls for `pool` (one without other exits), links up and waits until the gateway counts on it.
     pub(crate) async fn link_up(gateway: &GatewayProcess, pool: &str, manner: Manner) -> Self {
-        let enrolled: Value =
-            serde_json::from_str(&gateway.admin(&["exits", "enroll", "--pool", pool, "--json"])).expect("--json prints JSON");
+        Self::enroll(gateway, &["--pool", pool], manner).await
+    }
+
+    /// The same with more to say at its enrolment.
+    pub(crate) async fn enroll(gateway: &GatewayProcess, arguments: &[&str], manner: Manner) -> Self {
+        let enroll = [&["exits", "enroll", "--json"], arguments].concat();
+        let enrolled: Value = serde_json::from_str(&gateway.admin(&enroll)).expect("--json prints JSON");
         let text = |field: &str| enrolled[field].as_str().expect("an enrolled exit has an id and a token").to_owned();
         let (id, token) = (text("id"), text("token"));
         let authority = gateway.told("exit_gateway_url").trim_start_matches("ws://").to_owned();
@@ -55,19 +64,45 @@ impl FakeExit {
         let (link, mut incoming) = (joined.link, joined.incoming);
         tokio::spawn(joined.driver.run());
         let own = link.clone();
+        let manner = Arc::new(Mutex::new(manner));
+        let now = manner.clone();
         tokio::spawn(async move {
             while let Some(asked) = incoming.next().await {
-                tokio::spawn(behave(asked, manner.clone(), own.clone()));
+                let manner = now.lock().expect("not poisoned").clone();
+                tokio::spawn(behave(asked, manner, own.clone()));
             }
         });
-        until("the exit to be online", || {
-            let exits: Value = serde_json::from_str(&gateway.admin(&["exits", "list", "--json"])).ok()?;
-            let online = exits.as_array()?.iter().any(|exit| exit["id"] == id.as_str() && !exit["online"].is_null());
-            online.then_some(())
-        })
-        .await;
-        Self { id, link }
+        until("the exit to be online", || online(gateway, &id).filter(|online| !online.is_null()).map(drop)).await;
+        Self { id, link, manner }
     }
+
+    /// What it does from now on.
+    pub(crate) fn becomes(&self, manner: Manner) {
+        *self.manner.lock().expect("not poisoned") = manner;
+    }
+
+    /// Ends its link and waits until the gateway has noticed. Returns its id.
+    pub(crate) async fn leave(self, gateway: &GatewayProcess) -> String {
+        self.link.close(Goodbye::new("done", "as the test wants it"));
+        until("the exit to be offline", || online(gateway, &self.id).filter(Value::is_null).map(drop)).await;
+        self.id.clone()
+    }
+}
+
+/// What the gateway shows of an exit while it is connected; null when it isn't.
+pub(crate) fn online(gateway: &GatewayProcess, id: &str) -> Option<Value> {
+    let exits: Value = serde_json::from_str(&gateway.admin(&["exits", "list", "--json"])).ok()?;
+    exits.as_array()?.iter().find(|exit| exit["id"] == id).map(|exit| exit["online"].clone())
+}
+
+fn accept(asked: Asked) -> Tunnel {
+    let address = SocketAddr::from(([127, 0, 0, 1], asked.connect.port));
+    asked.accept(&Connected { address, dns: Duration::ZERO, connect: Duration::ZERO })
+}
+
+async fn hold(asked: Asked) {
+    let mut tunnel = accept(asked);
+    while let Ok(Some(_)) = tunnel.chunk().await {}
 }
 
 async fn behave(asked: Asked, manner: Manner, link: Link) {
@@ -79,9 +114,9 @@ async fn behave(asked: Asked, manner: Manner, link: Link) {
             gone();
             asked.cancelled().await;
         }
+        Manner::Opens => hold(asked).await,
         Manner::LeavesAfter(bytes) => {
-            let address = SocketAddr::from(([127, 0, 0, 1], asked.connect.port));
-            let mut tunnel = asked.accept(&Connected { address, dns: Duration::ZERO, connect: Duration::ZERO });
+            let mut tunnel = accept(asked);
             tunnel.write_all(bytes).await.expect("the link is open");
             // The client's first byte says that it has read what was sent.
             let _first = tunnel.chunk().await;

@@ -1,0 +1,578 @@
+//! The fleet: links come and go, tunnels are asked for, outcomes are told, checks fall due.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use outgate_store::{Country, ExitId, Labels, PoolName};
+
+use crate::delay::Delay;
+use crate::health::{Ailment, Check, Health, HealthSettings, Outcome};
+use crate::inventory::{Index, Joined};
+use crate::member::{Lease, Member, Seat};
+use crate::sessions::Sessions;
+use crate::wanted::Wanted;
+
+/// Of a pool's exits so many are looked at for a due check at a time, and at least a sixteenth of them.
+const LOOKED_AT: usize = 256;
+
+/// How a fleet behaves.
+#[derive(Clone, Debug)]
+pub struct FleetSettings {
+    /// When exits are set aside.
+    pub health: HealthSettings,
+    /// Sessions remembered at most.
+    pub sessions: usize,
+}
+
+impl Default for FleetSettings {
+    fn default() -> Self {
+        Self { health: HealthSettings::default(), sessions: 1_000_000 }
+    }
+}
+
+/// Every exit, by pool.
+pub struct Fleet<L> {
+    pools: HashMap<PoolName, Pool<L>>,
+    roll: RwLock<Roll>,
+    sessions: Sessions,
+    settings: FleetSettings,
+    next_link: AtomicU64,
+}
+
+struct Pool<L> {
+    index: RwLock<Index<L>>,
+    delay: Delay,
+    /// Where the search for due checks goes on.
+    cursor: AtomicUsize,
+}
+
+/// The number of each exit that was ever seen: numbers are never given again, so that a session can't meet another exit
+/// under its old one's. As many as were ever enrolled.
+#[derive(Default)]
+struct Roll {
+    numbers: HashMap<ExitId, u32>,
+    ids: Vec<ExitId>,
+}
+
+/// What the operator says of an exit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// Its share against that of others.
+    pub weight: u16,
+    /// Most tunnels at once; none is no cap.
+    pub max_tunnels: Option<u32>,
+    /// It takes no new ones.
+    pub draining: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { weight: 1, max_tunnels: None, draining: false }
+    }
+}
+
+/// A link that was just welcomed.
+#[derive(Debug)]
+pub struct NewLink<'a, L> {
+    /// Whose it is.
+    pub exit: &'a ExitId,
+    /// Where the exit is now. Older links that said otherwise take nothing new from here on.
+    pub labels: &'a Labels,
+    /// What the operator says.
+    pub terms: Terms,
+    /// Most tunnels the link carries.
+    pub room: u32,
+    /// What tunnels are opened with.
+    pub handle: L,
+}
+
+/// A link's number, for [`Fleet::leave`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkId(u64);
+
+/// A session that a request belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Stay<'a> {
+    /// The key's id.
+    pub key: &'a str,
+    /// The session's name.
+    pub session: &'a str,
+    /// How long it lasts from its first use, in nanoseconds.
+    pub ttl: u64,
+    /// Whether it may never change its exit.
+    pub strict: bool,
+}
+
+/// An exit for a tunnel.
+pub struct Pick<L> {
+    /// The right to it.
+    pub lease: Lease<L>,
+    /// What became of the session, if there is one.
+    pub session: Bound,
+}
+
+/// A session and its exit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Bound {
+    /// There is no session.
+    No,
+    /// It begins here.
+    New,
+    /// It stays where it was.
+    Stays,
+    /// It was with this exit.
+    Moved(ExitId),
+}
+
+/// Why there is no exit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoPick {
+    /// None that matches takes a tunnel now.
+    NoExit,
+    /// A strict session's exit is gone. The session is forgotten: its next use is its first.
+    SessionLost,
+    /// A strict session's exit carries its most.
+    SessionFull(ExitId),
+}
+
+/// A connected exit.
+#[derive(Clone, Debug)]
+pub struct Standing<L> {
+    /// Which.
+    pub exit: ExitId,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Where it is.
+    pub labels: Labels,
+    /// Tunnels open and being set up.
+    pub load: u32,
+    /// How it is.
+    pub health: Health,
+    /// Its links.
+    pub links: Vec<L>,
+}
+
+/// How many exits are connected at a place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Census {
+    /// The pool.
+    pub pool: PoolName,
+    /// Their country, if they say.
+    pub country: Option<Country>,
+    /// Their state, if they say.
+    pub state: Option<String>,
+    /// Their city, if they say.
+    pub city: Option<String>,
+    /// How many.
+    pub exits: u32,
+}
+
+type Whereabouts = (PoolName, Option<Country>, Option<String>, Option<String>);
+
+impl<L> Pool<L> {
+    fn read(&self) -> RwLockReadGuard<'_, Index<L>> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Index<L>> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<L> Fleet<L> {
+    /// A fleet without exits. There are no other pools than these.
+    pub fn new(pools: impl IntoIterator<Item = PoolName>, settings: FleetSettings) -> Self {
+        let pool = |name| (name, Pool { index: RwLock::default(), delay: Delay::new(), cursor: AtomicUsize::new(0) });
+        Self {
+            pools: pools.into_iter().map(pool).collect(),
+            roll: RwLock::default(),
+            sessions: Sessions::new(settings.sessions),
+            settings,
+            next_link: AtomicU64::new(0),
+        }
+    }
+
+    /// Enters a link; `None` if there is no such pool. An exit has as many as it likes.
+    pub fn enter(&self, pool: &PoolName, link: NewLink<'_, L>, now: u64) -> Option<LinkId> {
+        let (name, pool) = self.pools.get_key_value(pool)?;
+        let number = self.number(link.exit);
+        let id = LinkId(self.next_link.fetch_add(1, Relaxed));
+        let seat =
+            Seat { number: id.0, open: AtomicU32::new(0), room: link.room, lost: AtomicBool::new(false), handle: link.handle };
+        let mut index = pool.write();
+        let at = index.entry(link.exit, || Member::new(link.exit.clone(), name.clone(), number));
+        if index.entries[at as usize].labels != *link.labels {
+            // Where it is now is what its newest link says; nothing may leave from where it was under that name.
+            index.entries[at as usize].links.clear();
+            index.relabel(at, link.labels, now);
+        }
+        let entry = &mut index.entries[at as usize];
+        if entry.links.is_empty() {
+            // It has just shown that it is there. Spread, so that a fleet that arrives at once is not checked at once.
+            let spread = self.settings.health.check_interval / 32 * u64::from(16 + number % 16);
+            entry.member.check_at.store(now.saturating_add(spread), Relaxed);
+        }
+        entry.member.agree(link.terms);
+        entry.draining = link.terms.draining;
+        entry.links.push(Joined { seat: Arc::new(seat), draining: false });
+        index.settle(at, now);
+        self.keep_half(&mut index, now);
+        Some(id)
+    }
+
+    /// Forgets a link that ended.
+    pub fn leave(&self, pool: &PoolName, exit: &ExitId, link: LinkId, now: u64) {
+        self.change_links(pool, exit, now, |links| links.retain(|joined| joined.seat.number != link.0));
+    }
+
+    /// Gives a link no new tunnels: one of its ends asked for that.
+    pub fn drain(&self, pool: &PoolName, exit: &ExitId, link: LinkId, now: u64) {
+        self.change_links(pool, exit, now, |links| {
+            for joined in links.iter_mut().filter(|joined| joined.seat.number == link.0) {
+                joined.draining = true;
+            }
+        });
+    }
+
+    fn change_links(&self, pool: &PoolName, exit: &ExitId, now: u64, change: impl FnOnce(&mut Vec<Joined<L>>)) {
+        let Some(pool) = self.pools.get(pool) else { return };
+        let mut index = pool.write();
+        let Some(at) = index.by_id.get(exit).copied() else { return };
+        change(&mut index.entries[at as usize].links);
+        index.settle(at, now);
+        index.forget_if_gone(at, now);
+        self.keep_half(&mut index, now);
+    }
+
+    /// Puts the operator's terms for an exit in force.
+    pub fn agree(&self, exit: &ExitId, terms: Terms, now: u64) {
+        for pool in self.pools.values() {
+            let mut index = pool.write();
+            let Some(at) = index.by_id.get(exit).copied() else { continue };
+            let entry = &mut index.entries[at as usize];
+            entry.member.agree(terms);
+            entry.draining = terms.draining;
+            index.settle(at, now);
+            self.keep_half(&mut index, now);
+        }
+    }
+
+    /// An exit of the pool that is what was wanted and not one of `avoid`.
+    ///
+    /// # Errors
+    /// There is none; the error says what kind of none.
+    pub fn pick(
+        &self,
+        pool: &PoolName,
+        wanted: &Wanted,
+        stay: Option<&Stay<'_>>,
+        avoid: &[ExitId],
+        now: u64,
+        random: &mut impl FnMut() -> u64,
+    ) -> Result<Pick<L>, NoPick> {
+        let (name, pool) = self.pools.get_key_value(pool).ok_or(NoPick::NoExit)?;
+        match stay {
+            Some(stay) => self.pick_bound(name, pool, wanted, stay, avoid, now, random),
+            None => {
+                let lease = pool.read().draw(wanted, avoid, now, &self.settings.health, random);
+                lease.map(|lease| Pick { lease, session: Bound::No }).ok_or(NoPick::NoExit)
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the second half of `pick`, which needs all that it was given")]
+    fn pick_bound(
+        &self,
+        pool_name: &PoolName,
+        pool: &Pool<L>,
+        wanted: &Wanted,
+        stay: &Stay<'_>,
+        avoid: &[ExitId],
+        now: u64,
+        random: &mut impl FnMut() -> u64,
+    ) -> Result<Pick<L>, NoPick> {
+        let name = self.sessions.name(identity(stay.key, pool_name, wanted, stay.session));
+        // Held until the session is bound: two first requests at once get the same exit.
+        let mut shard = self.sessions.shard(name);
+        let index = pool.read();
+        let mut draw = |avoid: &[ExitId]| index.draw(wanted, avoid, now, &self.settings.health, random);
+        let known = shard.find(name);
+        let Some(binding) = known.filter(|binding| binding.holds(now)) else {
+            // Its time is over, or it was rotated: another exit than before, if there is one.
+            let before = known.and_then(|binding| self.id(binding.exit));
+            let other = before.and_then(|before| draw(&[avoid, &[before]].concat()));
+            let lease = other.or_else(|| draw(avoid)).ok_or(NoPick::NoExit)?;
+            self.sessions.bind(&mut shard, name, lease.member.number, now, stay.ttl);
+            return Ok(Pick { lease, session: Bound::New });
+        };
+        let entry = index.by_number.get(&binding.exit).map(|at| &index.entries[*at as usize]);
+        // Ejected or not: it may have failed others, and it is the one that this session is known by.
+        let entry = entry.filter(|entry| entry.is_there() && wanted.fits(&entry.labels));
+        match entry {
+            Some(entry) if !avoid.contains(&entry.member.id) => {
+                if let Some(lease) = entry.best_link().and_then(|seat| Lease::take(&entry.member, seat)) {
+                    return Ok(Pick { lease, session: Bound::Stays });
+                }
+                if stay.strict {
+                    return Err(NoPick::SessionFull(entry.member.id.clone()));
+                }
+            }
+            Some(_) if stay.strict => return Err(NoPick::NoExit),
+            None if stay.strict => {
+                shard.forget(name);
+                return Err(NoPick::SessionLost);
+            }
+            Some(_) | None => {}
+        }
+        let lease = draw(avoid).ok_or(NoPick::NoExit)?;
+        if lease.member.number == binding.exit {
+            return Ok(Pick { lease, session: Bound::Stays });
+        }
+        shard.move_to(name, lease.member.number);
+        let session = self.id(binding.exit).map_or(Bound::New, Bound::Moved);
+        Ok(Pick { lease, session })
+    }
+
+    /// Moves a session to the exit that served it, when several were asked for a request of it. Its time goes on.
+    pub fn stay_with(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, exit: &ExitId) {
+        let name = self.sessions.name(identity(stay.key, pool, wanted, stay.session));
+        let number = self.number(exit);
+        self.sessions.shard(name).move_to(name, number);
+    }
+
+    /// Ends a session's time: its next use gets another exit, where there is one. Whether there was such a session.
+    pub fn rotate(&self, key: &str, pool: &PoolName, wanted: &Wanted, session: &str, now: u64) -> bool {
+        let name = self.sessions.name(identity(key, pool, wanted, session));
+        let mut shard = self.sessions.shard(name);
+        shard.find(name).is_some_and(|binding| binding.holds(now)) && shard.rotate(name)
+    }
+
+    /// Tells what became of a set-up.
+    pub fn report(&self, lease: &Lease<L>, outcome: Outcome, now: u64) {
+        let (member, health) = (&lease.member, &self.settings.health);
+        match outcome {
+            Outcome::Opened(took) => {
+                member.succeeded(now);
+                if let Some(pool) = self.pools.get(&member.pool) {
+                    pool.delay.learn(took);
+                }
+            }
+            Outcome::Delivered => member.proved(now, health),
+            Outcome::Failed(Ailment::Lost) if lease.seat.lost.swap(true, Relaxed) => {}
+            Outcome::Failed(why) => {
+                if let Some(why) = member.failed(why, now, health) {
+                    self.eject(member, why, now);
+                }
+            }
+        }
+    }
+
+    /// How long to wait for an answer in this pool before another exit is asked too, in nanoseconds.
+    pub fn delay(&self, pool: &PoolName) -> u64 {
+        self.pools.get(pool).map_or(u64::MAX, |pool| pool.delay.nanos())
+    }
+
+    /// The checks that are due, `most` of them at most.
+    pub fn due(&self, now: u64, most: usize) -> Vec<Check<L>> {
+        let mut due = Vec::new();
+        for pool in self.pools.values() {
+            let index = pool.read();
+            let begin = |at: u32| {
+                let entry = index.entries.get(at as usize).filter(|entry| entry.is_there())?;
+                let seat = &entry.links.iter().find(|joined| !joined.draining)?.seat;
+                let is_due = match entry.record.ejected {
+                    Some((_, until)) => until <= now,
+                    None => entry.member.check_at.load(Relaxed) <= now,
+                };
+                let lease = || Some(Lease::take_beyond(&entry.member, seat));
+                if is_due { Check::begin(lease, &entry.member) } else { None }
+            };
+            due.extend(index.ejected.iter().filter_map(|at| begin(*at)).take(most.saturating_sub(due.len())));
+            let slots = index.entries.capacity();
+            let looked_at = LOOKED_AT.max(slots / 16).min(slots);
+            let from = pool.cursor.fetch_add(looked_at, Relaxed);
+            for at in (from..from + looked_at).map(|at| (at % slots.max(1)) as u32) {
+                if due.len() >= most {
+                    break;
+                }
+                due.extend(begin(at));
+            }
+        }
+        due
+    }
+
+    /// Tells how a check went: whether it succeeded.
+    pub fn checked(&self, check: Check<L>, succeeded: bool, now: u64) {
+        let (member, health) = (&check.lease.member, &self.settings.health);
+        let Some(pool) = self.pools.get(&member.pool) else { return };
+        let ejected = {
+            let mut index = pool.write();
+            let at = index.by_id.get(&member.id).copied().filter(|at| index.ejected.contains(at));
+            if let Some(at) = at {
+                let entry = &mut index.entries[at as usize];
+                match succeeded {
+                    true => entry.record.let_back(member, now),
+                    false => entry.record.eject(member, Ailment::Check, now, health),
+                }
+                index.settle(at, now);
+                self.keep_half(&mut index, now);
+            }
+            at.is_some()
+        };
+        match (ejected, succeeded) {
+            (false, false) if member.failed_check(now, health) => self.eject(member, Ailment::Check, now),
+            (_, false) => {}
+            (_, true) => member.proved(now, health),
+        }
+    }
+
+    fn eject(&self, member: &Arc<Member>, why: Ailment, now: u64) {
+        let Some(pool) = self.pools.get(&member.pool) else { return };
+        let mut index = pool.write();
+        let Some(at) = index.by_id.get(&member.id).copied() else { return };
+        let there = index.entries[at as usize].is_there();
+        // When half of a pool fails, it is not the exits that are outliers.
+        let (out, all) = (index.there - index.usable + 1, index.there + usize::from(!there));
+        if index.ejected.contains(&at) || out * 2 > all {
+            return;
+        }
+        let entry = &mut index.entries[at as usize];
+        entry.record.eject(member, why, now, &self.settings.health);
+        index.settle(at, now);
+    }
+
+    /// When well ones left, so that more than half of the rest is set aside, those closest to their return come back.
+    fn keep_half(&self, index: &mut Index<L>, now: u64) {
+        while (index.there - index.usable) * 2 > index.there {
+            let returns = |at: &u32| {
+                let entry = index.entries.get(*at as usize).filter(|entry| entry.is_there())?;
+                entry.record.ejected.map(|(_, until)| (until, *at))
+            };
+            let Some((_, at)) = index.ejected.iter().filter_map(returns).min() else { return };
+            let entry = &mut index.entries[at as usize];
+            let member = entry.member.clone();
+            entry.record.let_back(&member, now);
+            index.settle(at, now);
+        }
+    }
+
+    /// Forgets what nobody needs any more; called every few seconds.
+    pub fn sweep(&self, now: u64) {
+        self.sessions.sweep(now);
+        for pool in self.pools.values() {
+            let mut index = pool.write();
+            let gone: Vec<u32> = index
+                .entries
+                .iter()
+                .filter(|(_, entry)| entry.links.is_empty())
+                .filter_map(|(at, entry)| {
+                    // Set aside and never back: after the longest time out and the time to be forgiven it starts anew.
+                    let longest = self.settings.health.eject_most.saturating_mul(2);
+                    let over = entry.record.ejected.is_some_and(|(_, until)| now.saturating_sub(until) > longest);
+                    (over || entry.record.is_clean(now)).then_some(at as u32)
+                })
+                .collect();
+            for at in gone {
+                index.forget(at, now);
+            }
+            index.sweep_places(now);
+        }
+    }
+
+    /// Whether an exit of the pool is connected at this place, or was within the last ten minutes.
+    pub fn offers(&self, pool: &PoolName, wanted: &Wanted, now: u64) -> bool {
+        self.pools.get(pool).is_some_and(|pool| pool.read().offers(wanted, now))
+    }
+
+    /// How many exits are connected, by pool and place, in order.
+    pub fn census(&self) -> Vec<Census> {
+        let mut places: BTreeMap<Whereabouts, u32> = BTreeMap::new();
+        for (name, pool) in &self.pools {
+            for (_, entry) in pool.read().entries.iter().filter(|(_, entry)| !entry.links.is_empty()) {
+                let labels = &entry.labels;
+                *places.entry((name.clone(), labels.country, labels.state.clone(), labels.city.clone())).or_default() += 1;
+            }
+        }
+        let row = |((pool, country, state, city), exits)| Census { pool, country, state, city, exits };
+        places.into_iter().map(row).collect()
+    }
+
+    /// Sessions that are remembered, the ended ones of the last minutes included.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    fn number(&self, exit: &ExitId) -> u32 {
+        let known = self.roll.read().unwrap_or_else(PoisonError::into_inner).numbers.get(exit).copied();
+        known.unwrap_or_else(|| {
+            let mut roll = self.roll.write().unwrap_or_else(PoisonError::into_inner);
+            let Roll { numbers, ids } = &mut *roll;
+            *numbers.entry(exit.clone()).or_insert_with(|| {
+                ids.push(exit.clone());
+                (ids.len() - 1) as u32
+            })
+        })
+    }
+
+    fn id(&self, number: u32) -> Option<ExitId> {
+        self.roll.read().unwrap_or_else(PoisonError::into_inner).ids.get(number as usize).cloned()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn audit(&self) {
+        for pool in self.pools.values() {
+            let index = pool.read();
+            index.audit();
+            assert!((index.there - index.usable) * 2 <= index.there, "more than half are set aside");
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn places(&self, pool: &PoolName) -> (usize, usize) {
+        self.pools[pool].read().sizes()
+    }
+}
+
+impl<L: Clone> Fleet<L> {
+    /// The links of an exit, in whatever pools it is.
+    pub fn links(&self, exit: &ExitId) -> Vec<L> {
+        let mut links = Vec::new();
+        for pool in self.pools.values() {
+            let index = pool.read();
+            let entry = index.by_id.get(exit).map(|at| &index.entries[*at as usize]);
+            links.extend(entry.into_iter().flat_map(|entry| &entry.links).map(|joined| joined.seat.handle.clone()));
+        }
+        links
+    }
+
+    /// The connected exits.
+    pub fn status(&self, now: u64) -> Vec<Standing<L>> {
+        let mut exits = Vec::new();
+        for pool in self.pools.values() {
+            for (_, entry) in pool.read().entries.iter().filter(|(_, entry)| !entry.links.is_empty()) {
+                exits.push(Standing {
+                    exit: entry.member.id.clone(),
+                    pool: entry.member.pool.clone(),
+                    labels: entry.labels.clone(),
+                    load: entry.member.load.load(Relaxed),
+                    health: entry.member.health(&entry.record, now, &self.settings.health),
+                    links: entry.links.iter().map(|joined| joined.seat.handle.clone()).collect(),
+                });
+            }
+        }
+        exits
+    }
+}
+
+impl Member {
+    fn agree(&self, terms: Terms) {
+        self.weight.store(u32::from(terms.weight.max(1)), Relaxed);
+        self.cap.store(terms.max_tunnels.unwrap_or(u32::MAX), Relaxed);
+    }
+}
+
+/// What makes two sessions the same.
+fn identity<'a>(key: &'a str, pool: &'a PoolName, wanted: &'a Wanted, session: &'a str) -> impl std::hash::Hash + 'a {
+    (key, pool.as_str(), wanted.country, wanted.state.as_deref(), wanted.city.as_deref(), session)
+}

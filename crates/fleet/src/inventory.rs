@@ -1,0 +1,379 @@
+//! Who is there, and where: the index of one pool.
+//!
+//! Each exit that is usable now stands in one bucket per place it can be asked by. A bucket is dense, so a draw from it is one
+//! random number; an exit remembers its slot in each, so leaving swaps the bucket's last one into its place.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use outgate_store::{Country, ExitId, Labels};
+use slab::Slab;
+
+use crate::health::Record;
+use crate::member::{Member, Seat};
+use crate::wanted::Wanted;
+
+/// No slot: the exit is not in this bucket.
+const NOWHERE: u32 = u32::MAX;
+/// A label that is not set, or not asked for.
+const ANY: u32 = 0;
+/// How long a place counts as offered after its last exit left it.
+pub(crate) const REMEMBERED: u64 = 600 * 1_000_000_000;
+/// Places without an exit that are kept: an exit may name itself a new place whenever it dials in.
+const MOST_EMPTY: usize = 10_000;
+
+/// A place with its labels as numbers: small, and compared without reading text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Place {
+    country: Option<Country>,
+    state: u32,
+    city: u32,
+}
+
+impl Place {
+    /// The places this one can be asked by: anywhere, country, state, city of the country, city of the state, city alone.
+    fn keys(self) -> [Option<Place>; 6] {
+        let Place { country, state, city } = self;
+        let within = |state, city| country.map(|c| Place { country: Some(c), state, city });
+        let (has_state, has_city) = (state != ANY, city != ANY);
+        [
+            Some(Place::default()),
+            within(ANY, ANY),
+            within(state, ANY).filter(|_| has_state),
+            within(ANY, city).filter(|_| has_city),
+            within(state, city).filter(|_| has_state && has_city),
+            Some(Place { country: None, state: ANY, city }).filter(|_| has_city),
+        ]
+    }
+
+    fn has(self, asked: Place) -> bool {
+        (asked.country.is_none() || asked.country == self.country)
+            && (asked.state == ANY || asked.state == self.state)
+            && (asked.city == ANY || asked.city == self.city)
+    }
+}
+
+/// A question in the index's numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) place: Place,
+    countries: &'a [Country],
+}
+
+impl Question<'_> {
+    pub(crate) fn fits<L>(&self, entry: &Entry<L>) -> bool {
+        entry.place.has(self.place)
+            && (self.countries.is_empty() || entry.place.country.is_some_and(|c| self.countries.contains(&c)))
+    }
+}
+
+/// The usable exits of a place, and how many are connected there.
+#[derive(Default)]
+pub(crate) struct Bucket {
+    pub(crate) usable: Vec<u32>,
+    pub(crate) connected: u32,
+    /// When the last one left.
+    left: u64,
+}
+
+/// One exit of the pool.
+pub(crate) struct Entry<L> {
+    pub(crate) member: Arc<Member>,
+    pub(crate) labels: Labels,
+    place: Place,
+    pub(crate) links: Vec<Joined<L>>,
+    /// The operator gives it nothing new.
+    pub(crate) draining: bool,
+    pub(crate) record: Record,
+    slots: [u32; 6],
+    /// As the counters and buckets know it.
+    counted: Standing,
+}
+
+/// A link of an entry.
+pub(crate) struct Joined<L> {
+    pub(crate) seat: Arc<Seat<L>>,
+    /// One of its ends takes no new tunnels.
+    pub(crate) draining: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Standing {
+    /// It has a link.
+    connected: bool,
+    /// It would take a tunnel, were it well.
+    there: bool,
+    usable: bool,
+}
+
+/// A pool's index.
+pub(crate) struct Index<L> {
+    pub(crate) entries: Slab<Entry<L>>,
+    pub(crate) buckets: HashMap<Place, Bucket>,
+    pub(crate) by_id: HashMap<ExitId, u32>,
+    pub(crate) by_number: HashMap<u32, u32>,
+    /// The entries that are set aside, connected or not.
+    pub(crate) ejected: HashSet<u32>,
+    labels: HashMap<Box<str>, u32>,
+    next_label: u32,
+    /// Exits that would take a tunnel, were they well.
+    pub(crate) there: usize,
+    /// Exits that take one.
+    pub(crate) usable: usize,
+    empty: usize,
+}
+
+impl<L> Default for Index<L> {
+    fn default() -> Self {
+        Self {
+            entries: Slab::new(),
+            buckets: HashMap::new(),
+            by_id: HashMap::new(),
+            by_number: HashMap::new(),
+            ejected: HashSet::new(),
+            labels: HashMap::new(),
+            next_label: ANY + 1,
+            there: 0,
+            usable: 0,
+            empty: 0,
+        }
+    }
+}
+
+impl<L> Entry<L> {
+    /// The link that takes the next tunnel: of those with room the one with the fewest.
+    pub(crate) fn best_link(&self) -> Option<&Arc<Seat<L>>> {
+        let open = |joined: &&Joined<L>| joined.seat.open.load(std::sync::atomic::Ordering::Relaxed);
+        let free = self.links.iter().filter(|joined| !joined.draining && open(joined) < joined.seat.room);
+        free.min_by_key(open).map(|joined| &joined.seat)
+    }
+
+    /// Whether it takes tunnels of sessions that are bound to it: ejected or not, but not without a link.
+    pub(crate) fn is_there(&self) -> bool {
+        !self.draining && self.links.iter().any(|joined| !joined.draining)
+    }
+}
+
+impl<L> Index<L> {
+    /// The entry of an exit, new or known.
+    pub(crate) fn entry(&mut self, id: &ExitId, member: impl FnOnce() -> Member) -> u32 {
+        if let Some(at) = self.by_id.get(id) {
+            return *at;
+        }
+        let member = Arc::new(member());
+        let number = member.number;
+        let at = self.entries.insert(Entry {
+            member,
+            labels: Labels::default(),
+            place: Place::default(),
+            links: Vec::new(),
+            draining: false,
+            record: Record::default(),
+            slots: [NOWHERE; 6],
+            counted: Standing::default(),
+        }) as u32;
+        self.by_id.insert(id.clone(), at);
+        self.by_number.insert(number, at);
+        at
+    }
+
+    /// Moves an entry to where its newest link says it is.
+    pub(crate) fn relabel(&mut self, at: u32, labels: &Labels, now: u64) {
+        let place = Place {
+            country: labels.country,
+            state: self.label(labels.state.as_deref()),
+            city: self.label(labels.city.as_deref()),
+        };
+        self.withdraw(at, now);
+        let entry = &mut self.entries[at as usize];
+        entry.labels = labels.clone();
+        entry.place = place;
+    }
+
+    fn label(&mut self, text: Option<&str>) -> u32 {
+        let Some(text) = text else { return ANY };
+        if let Some(number) = self.labels.get(text) {
+            return *number;
+        }
+        let number = self.next_label;
+        self.next_label += 1;
+        self.labels.insert(text.into(), number);
+        number
+    }
+
+    /// Takes an entry out of every bucket and counter; [`Self::settle`] puts it back where it belongs.
+    fn withdraw(&mut self, at: u32, now: u64) {
+        self.become_(at, Standing::default(), now);
+    }
+
+    /// Makes buckets and counters true again after an entry changed.
+    pub(crate) fn settle(&mut self, at: u32, now: u64) {
+        let entry = &self.entries[at as usize];
+        let (there, out) = (entry.is_there(), entry.record.ejected.is_some());
+        let standing = Standing { connected: !entry.links.is_empty(), there, usable: there && !out };
+        match out {
+            true => self.ejected.insert(at),
+            false => self.ejected.remove(&at),
+        };
+        self.become_(at, standing, now);
+    }
+
+    /// Drops an entry of which nothing needs to be remembered.
+    pub(crate) fn forget_if_gone(&mut self, at: u32, now: u64) {
+        let Some(entry) = self.entries.get(at as usize) else { return };
+        if entry.links.is_empty() && entry.record.is_clean(now) {
+            self.forget(at, now);
+        }
+    }
+
+    /// Drops an entry.
+    pub(crate) fn forget(&mut self, at: u32, now: u64) {
+        self.withdraw(at, now);
+        self.ejected.remove(&at);
+        let entry = self.entries.remove(at as usize);
+        self.by_id.remove(&entry.member.id);
+        self.by_number.remove(&entry.member.number);
+    }
+
+    fn become_(&mut self, at: u32, standing: Standing, now: u64) {
+        let entry = &self.entries[at as usize];
+        let (was, place) = (entry.counted, entry.place);
+        if was == standing {
+            return;
+        }
+        let change = |count: usize, was: bool, is: bool| (count + usize::from(is)).saturating_sub(usize::from(was));
+        self.there = change(self.there, was.there, standing.there);
+        self.usable = change(self.usable, was.usable, standing.usable);
+        for (kind, key) in place.keys().into_iter().enumerate() {
+            let Some(key) = key else { continue };
+            if was.connected != standing.connected {
+                let bucket = self.buckets.entry(key).or_default();
+                if standing.connected {
+                    self.empty -= usize::from(bucket.connected == 0 && bucket.left != 0);
+                    bucket.connected += 1;
+                } else {
+                    bucket.connected = bucket.connected.saturating_sub(1);
+                    bucket.left = now.max(1);
+                    self.empty += usize::from(bucket.connected == 0);
+                }
+            }
+            match (was.usable, standing.usable) {
+                (false, true) => self.put(key, kind, at),
+                (true, false) => self.take(key, kind, at),
+                (true, true) | (false, false) => {}
+            }
+        }
+        self.entries[at as usize].counted = standing;
+        if self.empty > MOST_EMPTY {
+            self.sweep_places(u64::MAX);
+        }
+    }
+
+    fn put(&mut self, key: Place, kind: usize, at: u32) {
+        let bucket = self.buckets.entry(key).or_default();
+        self.entries[at as usize].slots[kind] = bucket.usable.len() as u32;
+        bucket.usable.push(at);
+    }
+
+    fn take(&mut self, key: Place, kind: usize, at: u32) {
+        let slot = std::mem::replace(&mut self.entries[at as usize].slots[kind], NOWHERE);
+        let Some(bucket) = self.buckets.get_mut(&key) else { return };
+        bucket.usable.swap_remove(slot as usize);
+        if let Some(moved) = bucket.usable.get(slot as usize) {
+            self.entries[*moved as usize].slots[kind] = slot;
+        }
+    }
+
+    /// A question in numbers; `None` when it names what was never there, or a country that the plan leaves out.
+    pub(crate) fn question<'a>(&self, wanted: &'a Wanted) -> Option<Question<'a>> {
+        if wanted.country.is_some_and(|c| !wanted.countries.is_empty() && !wanted.countries.contains(&c)) {
+            return None;
+        }
+        let number = |text: &Option<String>| match text {
+            Some(text) => self.labels.get(text.as_str()).copied(),
+            None => Some(ANY),
+        };
+        let place = Place { country: wanted.country, state: number(&wanted.state)?, city: number(&wanted.city)? };
+        Some(Question { place, countries: &wanted.countries })
+    }
+
+    /// The smallest bucket that holds every answer. All but a state without its country have one of their own.
+    pub(crate) fn bucket(&self, place: Place) -> Option<&Bucket> {
+        let key = match place {
+            Place { country: None, state, city } if state != ANY => Place { country: None, state: ANY, city },
+            place => place,
+        };
+        self.buckets.get(&key)
+    }
+
+    /// The buckets of the countries a plan keeps to, when no place narrower than a country is asked.
+    pub(crate) fn country_buckets<'a>(
+        &'a self,
+        question: &Question<'a>,
+    ) -> Option<impl Iterator<Item = &'a Bucket> + Clone + 'a> {
+        let countries = (question.place == Place::default() && !question.countries.is_empty()).then_some(question.countries)?;
+        let key = |country: &Country| Place { country: Some(*country), state: ANY, city: ANY };
+        Some(countries.iter().filter_map(move |country| self.buckets.get(&key(country))))
+    }
+
+    /// Whether an exit is connected at this place, or was within the last ten minutes.
+    pub(crate) fn offers(&self, wanted: &Wanted, now: u64) -> bool {
+        let bucket = self.question(wanted).and_then(|question| self.bucket(question.place));
+        bucket.is_some_and(|bucket| bucket.connected > 0 || (bucket.left != 0 && now.saturating_sub(bucket.left) < REMEMBERED))
+    }
+
+    /// Forgets places that nobody offers any more, and their labels.
+    pub(crate) fn sweep_places(&mut self, now: u64) {
+        if self.empty == 0 {
+            return;
+        }
+        self.buckets.retain(|_, bucket| bucket.connected > 0 || now.saturating_sub(bucket.left) < REMEMBERED);
+        self.empty = self.buckets.values().filter(|bucket| bucket.connected == 0).count();
+        let of_buckets = self.buckets.keys().flat_map(|place| [place.state, place.city]);
+        // An exit that was ejected and left still has its place.
+        let of_entries = self.entries.iter().flat_map(|(_, entry)| [entry.place.state, entry.place.city]);
+        let used: HashSet<u32> = of_buckets.chain(of_entries).collect();
+        self.labels.retain(|_, number| used.contains(number));
+    }
+
+    /// Places that have a bucket, for the tests of what is kept.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.buckets.len(), self.labels.len())
+    }
+
+    /// Holds every bucket, slot and counter against the entries.
+    #[cfg(test)]
+    pub(crate) fn audit(&self) {
+        let mut usable: HashMap<Place, usize> = HashMap::new();
+        let mut connected: HashMap<Place, u32> = HashMap::new();
+        for (at, entry) in &self.entries {
+            assert_eq!(self.by_id.get(&entry.member.id), Some(&(at as u32)));
+            assert_eq!(self.by_number.get(&entry.member.number), Some(&(at as u32)));
+            let out = entry.record.ejected.is_some();
+            assert_eq!(self.ejected.contains(&(at as u32)), out);
+            assert_eq!(entry.counted.usable, entry.is_there() && !out);
+            for (kind, key) in entry.place.keys().into_iter().enumerate() {
+                let slot = entry.slots[kind];
+                match key.filter(|_| entry.counted.usable) {
+                    Some(key) => {
+                        assert_eq!(self.buckets[&key].usable[slot as usize], at as u32);
+                        *usable.entry(key).or_default() += 1;
+                    }
+                    None => assert_eq!(slot, NOWHERE),
+                }
+                if let Some(key) = key.filter(|_| !entry.links.is_empty()) {
+                    *connected.entry(key).or_default() += 1;
+                }
+            }
+        }
+        for (place, bucket) in &self.buckets {
+            assert_eq!(bucket.usable.len(), usable.get(place).copied().unwrap_or(0), "{place:?}");
+            assert_eq!(bucket.connected, connected.get(place).copied().unwrap_or(0), "{place:?}");
+        }
+        assert_eq!(self.empty, self.buckets.values().filter(|b| b.connected == 0).count());
+        assert_eq!(self.there, self.entries.iter().filter(|(_, e)| e.is_there()).count());
+        let usable = self.entries.iter().filter(|(_, e)| e.is_there() && e.record.ejected.is_none());
+        assert_eq!(self.usable, usable.count());
+    }
+}

@@ -1,0 +1,336 @@
+//! Set-up through exits: asks one, others when it fails or is slow, until one opens the tunnel, the target itself is the
+//! reason, or the time is up. Nothing of the client's has been sent yet, so another try repeats nothing.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Instant;
+
+use outgate_faults::fact::Seconds;
+use outgate_faults::{Fault, Layer, Slug, raise};
+use outgate_fleet::{Ailment, Bound, NoPick, Outcome, Stay};
+use outgate_link::{Connect, ConnectError, Connected, Refusal, Tunnel};
+use outgate_store::ExitId;
+
+use crate::admit::Permit;
+use crate::choose::{Session, is_echo};
+use crate::core::Core;
+use crate::dial::{Dialed, Undialed};
+use crate::echo::{EchoFacts, Expected};
+use crate::fleet::{Lease, Wanted, describe};
+use crate::head::Target;
+use crate::policy::Ruling;
+use crate::upstream::Upstream;
+
+/// A session stays where it is unless its exit takes this part of the time for a set-up.
+const SESSION_PATIENCE: u32 = 3;
+
+/// A tunnel to be set up.
+pub(crate) struct Errand<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) permit: &'a Permit,
+    pub(crate) wanted: &'a Wanted,
+    pub(crate) session: Option<&'a Session>,
+    pub(crate) target: &'a Target,
+    pub(crate) request_id: &'a str,
+    pub(crate) deadline: Instant,
+}
+
+/// How far it has come.
+struct Search<'a> {
+    errand: &'a Errand<'a>,
+    stay: Option<Stay<'a>>,
+    open: Vec<Attempt>,
+    tried: Vec<ExitId>,
+    /// Exits that blame the target. If another one reaches it, they were wrong.
+    blaming: Vec<(Lease, Fault)>,
+    /// What the last exit did that failed.
+    last: Option<Fault>,
+    /// Why no other exit can be asked.
+    over: Option<NoPick>,
+    /// The session began with this request.
+    is_new: bool,
+    moved_from: Option<ExitId>,
+}
+
+/// An exit that was asked and has not answered.
+struct Attempt {
+    lease: Lease,
+    started: Instant,
+    answer: Pin<Box<dyn Future<Output = Answer>>>,
+    /// The exit dials back to this gateway for the echo target and shows the request id as its ticket.
+    _ticket: Option<Expected>,
+}
+
+type Answer = Result<(Tunnel, Connected), ConnectError>;
+
+/// What happened next.
+#[expect(clippy::large_enum_variant, reason = "one at a time, for one turn of the loop")]
+enum Event {
+    Answered(Attempt, Answer),
+    Slow,
+    TimeUp,
+}
+
+/// What an exit's no means for the search.
+enum Verdict {
+    /// Another exit would say the same, or may not be asked.
+    Final(Fault),
+    /// The exit failed: another one may not.
+    Exit(Fault, Option<Ailment>),
+    /// It says that it is the target. That may be the exit's own network.
+    Blames(Fault),
+}
+
+impl Errand<'_> {
+    pub(crate) async fn run(&self) -> Result<Dialed, Undialed> {
+        let strict = self.core.gateway.settings.sessions.strict;
+        let stay = self.session.map(|session| Stay {
+            key: self.permit.account.key.id.as_str(),
+            session: &session.name,
+            ttl: u64::try_from(session.ttl.as_nanos()).unwrap_or(u64::MAX),
+            strict,
+        });
+        let search = Search {
+            errand: self,
+            stay,
+            open: Vec::new(),
+            tried: Vec::new(),
+            blaming: Vec::new(),
+            last: None,
+            over: None,
+            is_new: false,
+            moved_from: None,
+        };
+        search.run().await.map_err(Undialed::from)
+    }
+}
+
+impl Search<'_> {
+    async fn run(mut self) -> Result<Dialed, Fault> {
+        let fleet = &self.errand.core.gateway.fleet;
+        let mut patience = match self.stay {
+            Some(_) => self.errand.core.gateway.settings.timeouts.setup / SESSION_PATIENCE,
+            None => fleet.delay(&self.errand.permit.pool.name),
+        };
+        let mut slow_at = Instant::now() + patience;
+        self.ask_another();
+        loop {
+            if self.open.is_empty() {
+                return Err(self.give_up());
+            }
+            let verdict = match self.next(slow_at).await {
+                Event::Answered(attempt, Ok((tunnel, connected))) => return self.won(attempt, tunnel, &connected),
+                Event::Answered(attempt, Err(error)) => {
+                    let verdict = self.judge(error, &attempt);
+                    if let Verdict::Exit(_, Some(ailment)) = &verdict {
+                        fleet.report(&attempt.lease, Outcome::Failed(*ailment));
+                    }
+                    (attempt, verdict)
+                }
+                Event::Slow => {
+                    // Each further one waits longer: what is slow may be the target.
+                    patience *= 2;
+                    slow_at += patience;
+                    self.ask_another();
+                    continue;
+                }
+                Event::TimeUp => return Err(self.out_of_time()),
+            };
+            match verdict {
+                (_, Verdict::Final(fault)) => return Err(self.told(fault)),
+                (_, Verdict::Exit(fault, _)) => {
+                    self.last = Some(fault);
+                    self.ask_another();
+                }
+                (attempt, Verdict::Blames(fault)) => {
+                    self.blaming.push((attempt.lease, fault));
+                    if self.blaming.len() > 1 {
+                        return Err(self.give_up());
+                    }
+                    if self.open.is_empty() {
+                        self.ask_another();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks another exit, if there is one and as many as are allowed have not been tried.
+    fn ask_another(&mut self) {
+        let Errand { core, permit, wanted, target, request_id, deadline, .. } = *self.errand;
+        if self.tried.len() >= usize::from(core.gateway.settings.fleet.attempts) || self.over.is_some() || self.keeps_to_one() {
+            return;
+        }
+        let fleet = &core.gateway.fleet;
+        let pick = match fleet.pick(&permit.pool.name, wanted, self.stay.as_ref(), &self.tried, &mut || core.random()) {
+            Ok(pick) => pick,
+            Err(none) => return self.over = Some(none),
+        };
+        match pick.session {
+            Bound::No | Bound::Stays => {}
+            Bound::New => self.is_new = true,
+            // A session that begins with this request has been nowhere else before.
+            Bound::Moved(from) if !self.is_new => self.moved_from = self.moved_from.take().or(Some(from)),
+            Bound::Moved(_) => {}
+        }
+        let online = pick.lease.link().clone();
+        self.tried.push(online.id.clone());
+        let echo = is_echo(target);
+        let ticket = echo.then(|| core.gateway.echo.expect(EchoFacts::of(permit, Some(&online), request_id, target)));
+        let ask = Connect {
+            request_id: request_id.to_owned(),
+            host: target.host.to_string(),
+            port: target.port,
+            deadline: Some(deadline.saturating_duration_since(Instant::now())),
+            echo,
+        };
+        let answer = Box::pin(async move { online.link.connect(ask).await });
+        self.open.push(Attempt { lease: pick.lease, started: Instant::now(), answer, _ticket: ticket });
+    }
+
+    /// A strict session asks its exit or none.
+    fn keeps_to_one(&self) -> bool {
+        self.stay.is_some_and(|stay| stay.strict) && !self.tried.is_empty()
+    }
+
+    async fn next(&mut self, slow_at: Instant) -> Event {
+        let settings = &self.errand.core.gateway.settings;
+        let may_ask = self.over.is_none() && self.tried.len() < usize::from(settings.fleet.attempts) && !self.keeps_to_one();
+        let open = &mut self.open;
+        let answered = poll_fn(|cx| {
+            for at in 0..open.len() {
+                if let Poll::Ready(answer) = open[at].answer.as_mut().poll(cx) {
+                    return Poll::Ready((open.remove(at), answer));
+                }
+            }
+            Poll::Pending
+        });
+        tokio::select! {
+            biased;
+            (attempt, answer) = answered => Event::Answered(attempt, answer),
+            () = tokio::time::sleep_until(self.errand.deadline.into()) => Event::TimeUp,
+            () = tokio::time::sleep_until(slow_at.into()), if may_ask => Event::Slow,
+        }
+    }
+
+    fn judge(&self, error: ConnectError, attempt: &Attempt) -> Verdict {
+        let at = attempt.lease.exit();
+        let of_exit = |fault: Fault, ailment| Verdict::Exit(fault.with_found_at(at), ailment);
+        let verdict = match error {
+            ConnectError::Refused(refusal) => {
+                let fault = refused(&refusal);
+                match fault.slug() {
+                    Slug::TargetUnreachable
+                    | Slug::DnsFailed
+                    | Slug::DnsTimeout
+                    | Slug::ConnectTimeout
+                    | Slug::TargetRefused
+                    | Slug::TargetReset => Verdict::Blames(fault.with_found_at(at)),
+                    // It says itself that it is busy or about to go: no reason to doubt it.
+                    Slug::Overloaded | Slug::Draining => of_exit(fault, None),
+                    Slug::ExitTimeout => of_exit(fault, Some(Ailment::TimedOut)),
+                    slug if slug.row().layer == Layer::Exit => of_exit(fault, Some(Ailment::Refused)),
+                    _ => Verdict::Final(fault.with_found_at(at)),
+                }
+            }
+            ConnectError::Reset(reason) => of_exit(raise::exit_lost().with_detail(reason), Some(Ailment::Refused)),
+            ConnectError::Lost(end) => of_exit(raise::exit_lost().with_detail(end), Some(Ailment::Lost)),
+            ConnectError::Full | ConnectError::Draining => of_exit(raise::exit_refused().with_detail(error), None),
+            ConnectError::TooLong => Verdict::Final(raise::exit_refused().with_detail(error).with_found_at(at)),
+        };
+        match verdict {
+            // Whoever keeps to an exit wants to know what its address meets.
+            Verdict::Blames(fault) if self.stay.is_some() => Verdict::Final(fault),
+            verdict => verdict,
+        }
+    }
+
+    fn won(mut self, attempt: Attempt, tunnel: Tunnel, connected: &Connected) -> Result<Dialed, Fault> {
+        let Errand { core, permit, wanted, target, .. } = *self.errand;
+        let fleet = &core.gateway.fleet;
+        let Attempt { lease, started, .. } = attempt;
+        let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        fleet.report(&lease, Outcome::Opened(took));
+        for slower in self.open.drain(..).filter(|other| other.started < started) {
+            fleet.report(&slower.lease, Outcome::Failed(Ailment::Outrun));
+        }
+        for (wrong, _) in self.blaming.drain(..) {
+            fleet.report(&wrong, Outcome::Failed(Ailment::Disproved));
+        }
+        if let Ruling::Denied(rule) = core.gateway.settings.policy.rule_on(target, Some(connected.address.ip())) {
+            return Err(raise::target_denied(&target.host, rule));
+        }
+        if let Some(stay) = self.stay.as_ref().filter(|_| self.tried.len() > 1) {
+            // Asked last is not always answered first.
+            fleet.stay_with(&permit.pool.name, wanted, stay, lease.exit());
+        }
+        let exit = lease.link().clone();
+        Ok(Dialed {
+            address: (!is_echo(target)).then_some(connected.address),
+            moved_from: self.moved_from.take().filter(|before| *before != exit.id),
+            exit: Some(exit),
+            dns: connected.dns,
+            connect: connected.connect,
+            attempts: self.attempts(),
+            upstream: Upstream::Tunnel(tunnel, lease),
+        })
+    }
+
+    fn attempts(&self) -> u16 {
+        u16::try_from(self.tried.len()).unwrap_or(u16::MAX)
+    }
+
+    fn told(&self, fault: Fault) -> Fault {
+        fault.with_attempts(self.attempts())
+    }
+
+    /// The most telling of what was found: what the target did, what the last exit did, or that there is none.
+    fn give_up(mut self) -> Fault {
+        let blame = (!self.blaming.is_empty()).then(|| self.blaming.swap_remove(0).1);
+        if let Some(fault) = blame.or(self.last.take()) {
+            return self.told(fault);
+        }
+        let Errand { permit, wanted, session, .. } = *self.errand;
+        match (self.over.take(), session) {
+            (Some(NoPick::SessionLost), Some(session)) => raise::session_lost(&session.name),
+            (Some(NoPick::SessionFull(exit)), _) => {
+                raise::exit_refused().with_detail("the session's exit carries its most tunnels").with_found_at(exit)
+            }
+            _ => raise::no_exit(describe(wanted, &permit.pool.name)).with_attempts(0),
+        }
+    }
+
+    fn out_of_time(mut self) -> Fault {
+        let gateway = &self.errand.core.gateway;
+        // Several that are silent about one target say more of the target than of themselves.
+        if let ([only], [_]) = (self.open.as_slice(), self.tried.as_slice()) {
+            gateway.fleet.report(&only.lease, Outcome::Failed(Ailment::TimedOut));
+        }
+        if !self.blaming.is_empty() || self.open.is_empty() {
+            return self.give_up();
+        }
+        let exit = self.open.swap_remove(0).lease.exit().clone();
+        let budget = Seconds(gateway.settings.timeouts.setup);
+        self.told(raise::exit_timeout(budget).with_found_at(exit))
+    }
+}
+
+/// What an exit can find out; the rest of the catalogue is not its to say.
+fn an_exit_may_say(slug: Slug) -> bool {
+    let own = matches!(slug.row().layer, Layer::Exit | Layer::Target);
+    own || matches!(
+        slug,
+        Slug::TargetPrivate | Slug::TargetMetadata | Slug::TargetDenied | Slug::LoopDetected | Slug::Overloaded | Slug::Draining
+    )
+}
+
+/// An exit's refusal in the catalogue's words. A slug that this version doesn't know stays in the log.
+fn refused(refusal: &Refusal) -> Fault {
+    let fault = Fault::from_wire(&refusal.slug, &refusal.facts).filter(|fault| an_exit_may_say(fault.slug()));
+    let fault = fault.unwrap_or_else(|| raise::exit_refused().with_detail(format_args!("the exit said {:?}", refusal.slug)));
+    match &refusal.detail {
+        Some(detail) => fault.with_detail(detail),
+        None => fault,
+    }
+}
