@@ -123,9 +123,11 @@ async fn link(
         Err(_) => return tracing::warn!(%peer, exit = %exit.id, "an exit's hello took too long"),
     };
     core.gateway.fleet.enter(&online);
+    core.gateway.offers.arrived(&online.pool, &online.labels, core.nanos());
     tracing::info!(%peer, exit = %online.id, pool = %online.pool, "exit connected");
     let end = driver.run().await;
     core.gateway.fleet.leave(&online);
+    core.gateway.offers.left(&online.pool, &online.labels, core.nanos());
     tracing::info!(%peer, exit = %online.id, %end, "exit gone");
 }
 

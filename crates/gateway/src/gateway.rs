@@ -21,6 +21,7 @@ use crate::echo::Echo;
 use crate::fleet::Fleet;
 use crate::identify::loss_of_standing;
 use crate::listen::{self, Bound, Places};
+use crate::offers::Offers;
 use crate::record::Writer;
 use crate::settings::Settings;
 use crate::settle::{self, settle};
@@ -36,6 +37,7 @@ pub struct Gateway {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) throttle: Throttle,
     pub(crate) fleet: Fleet,
+    pub(crate) offers: Offers,
     pub(crate) echo: Echo,
     pub(crate) places: Arc<Places>,
     pub(crate) writer: Option<Arc<Writer>>,
@@ -84,6 +86,7 @@ impl Gateway {
         let gateway = Arc::new(Self {
             throttle: Throttle::new(),
             fleet,
+            offers: Offers::default(),
             echo: Echo::new(settings.echo.clone()),
             places: Arc::new(Places::new(settings.limits.connections, settings.limits.connections_per_source)),
             writer,

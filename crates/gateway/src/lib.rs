@@ -9,7 +9,7 @@
 //! | read | `client_door` (PROXY protocol, TLS), `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
 //! | identify | `identify`, `credentials`, `accounts`, `throttle` |
 //! | admit | `admit`, `policy`, `limits` |
-//! | choose | `choose`, `fleet` |
+//! | choose | `choose`, `offers` (the cities there are), `fleet` |
 //! | dial | `dial`, `upstream`, `echo` |
 //! | accept, relay | `relay`, `forward`, `response`, `pump`, `splice` |
 //! | settle | `settle` (usage), `record` (the request's line), `tally` |
@@ -39,6 +39,7 @@ mod head;
 mod identify;
 mod limits;
 mod listen;
+mod offers;
 pub mod policy;
 mod pump;
 mod record;

@@ -176,7 +176,7 @@ async fn serve(
     visit.record.session = permit.modifiers.session.clone();
 
     visit.record.stage = Stage::Choose;
-    let route = choose(&permit)?;
+    let route = choose(&permit, &gateway.offers, core.nanos())?;
 
     // What is boxed from here on is given back before a tunnel begins to wait: an open tunnel's task holds
     // the largest of the futures inside it, used or not.

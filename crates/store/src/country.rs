@@ -260,8 +260,9 @@ mod tests {
         for (code, label, expected) in cases {
             assert_eq!(country(code).has_state(label), expected, "{code}-{label}");
         }
-        let all: Vec<String> =
-            Country::assigned().flat_map(|country| country.subdivisions().map(|state| state.label()).collect::<Vec<_>>()).collect();
+        let all: Vec<String> = Country::assigned()
+            .flat_map(|country| country.subdivisions().map(|state| state.label()).collect::<Vec<_>>())
+            .collect();
         assert!(all.len() > 4_000, "{}", all.len());
         assert!(all.iter().all(|label| crate::parse_label(label).is_ok()), "every one can be asked for");
     }

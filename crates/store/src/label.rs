@@ -9,8 +9,7 @@ const LONGEST: usize = 64;
 
 /// A label as it is written in user names: 1 to 64 lower-case letters and digits.
 pub fn parse_label(text: &str) -> Result<String, NameError> {
-    let fits =
-        (1..=LONGEST).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let fits = (1..=LONGEST).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     if fits {
         Ok(text.to_owned())
     } else {
