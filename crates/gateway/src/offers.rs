@@ -21,9 +21,12 @@ pub(crate) struct Offers(RwLock<Known>);
 
 #[derive(Default)]
 struct Known {
-    pools: HashMap<PoolName, HashMap<Country, HashMap<Box<str>, Vec<Offer>>>>,
+    pools: HashMap<PoolName, HashMap<Country, Cities>>,
     count: usize,
 }
+
+/// The cities of a country by label; one name can be in several states.
+type Cities = HashMap<Box<str>, Vec<Offer>>;
 
 /// A city in one state of its country, or in none that is known.
 struct Offer {
