@@ -14,7 +14,7 @@
 //! | accept, relay | `relay`, `forward`, `response`, `pump`, `splice` |
 //! | settle | `settle` (usage), `record` (the request's line), `tally` |
 //!
-//! Beside it: `exit_door` lets exits in, `sessions` finds what is in flight when a key is suspended,
+//! Beside it: `exit_door` lets exits in and `whereabouts` and [`geo`] say where they are, `sessions` finds what is in flight when a key is suspended,
 //! [`gateway`] starts and stops it all.
 //!
 //! To add a new check to admission: 1. find its stage in `admit` (the order is SPEC's and binds); 2. return the
@@ -35,6 +35,7 @@ mod foreign;
 mod forward;
 mod framing;
 pub mod gateway;
+pub mod geo;
 mod head;
 mod identify;
 mod limits;
@@ -54,6 +55,7 @@ mod stream;
 mod tally;
 mod throttle;
 mod upstream;
+mod whereabouts;
 
 pub use choose::ECHO_HOST;
 pub use gateway::{Gateway, Running};

@@ -101,6 +101,12 @@ impl Country {
         self.subdivisions().any(|state| state.is(label))
     }
 
+    /// The label of the subdivision of this name: `California`, `california`.
+    pub fn state_named(&self, name: &str) -> Option<String> {
+        let folded = fold(name)?;
+        self.subdivisions().find(|state| fold(state.name).is_some_and(|name| name == folded)).map(|state| state.label())
+    }
+
     /// The label of the subdivision that was meant by what is none: `CA`, `us-ca`, `california`, `californa`.
     pub fn state_meant_by(&self, text: &str) -> Option<String> {
         let folded = fold(text)?;
@@ -265,6 +271,15 @@ mod tests {
             .collect();
         assert!(all.len() > 4_000, "{}", all.len());
         assert!(all.iter().all(|label| crate::parse_label(label).is_ok()), "every one can be asked for");
+    }
+
+    #[test]
+    fn states_by_name() {
+        let cases =
+            [("us", "California", Some("ca")), ("za", "Western Cape", Some("wc")), ("us", "Californa", None), ("us", "", None)];
+        for (code, name, expected) in cases {
+            assert_eq!(country(code).state_named(name).as_deref(), expected, "{code} {name:?}");
+        }
     }
 
     #[test]

@@ -211,12 +211,7 @@ async fn document_001_row_by_row() {
         (here.clone(), String::new(), row(407, login_failed, Slug::CredentialsMissing), Printed::Body),
         (here.clone(), as_user("-colour-blue"), row(407, login_failed, Slug::ModifierUnknown), Printed::Body),
         // "datacenter and ISP don't accept targeting modifiers"
-        (
-            here.clone(),
-            as_user("-pool-datacenter-country-us"),
-            row(407, login_failed, Slug::TargetingUnsupported),
-            Printed::Body,
-        ),
+        (here.clone(), as_user("-pool-datacenter-country-us"), row(407, login_failed, Slug::TargetingUnsupported), Printed::Body),
         (here.clone(), as_user("-pool-isp-country-us"), row(407, login_failed, Slug::TargetingUnsupported), Printed::Body),
         (here.clone(), format!("{auth}Expect: 200-ok\r\n"), row(417, None, Slug::ExpectationFailed), Printed::Body),
         (here.clone(), spent, row(452, Some("exceeded bandwidth limit"), Slug::BandwidthExhausted), Printed::OutOfBandwidth),
