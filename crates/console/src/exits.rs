@@ -41,6 +41,12 @@ impl Desk {
         if new.labels.country.is_none() && (new.labels.state.is_some() || new.labels.city.is_some()) {
             problems.push(("country", "must be said where a state or city is".to_owned()));
         }
+        if let (Some(country), Some(state)) = (new.labels.country, &new.labels.state)
+            && !country.has_state(state)
+        {
+            let meant = country.state_meant_by(state).map(|meant| format!(": did you mean {meant}?"));
+            problems.push(("state", format!("is not a subdivision of {country} (ISO 3166-2){}", meant.unwrap_or_default())));
+        }
         if new.weight.is_some_and(|weight| !Exit::WEIGHTS.contains(&weight)) {
             problems.push(("weight", format!("must be {} to {}", Exit::WEIGHTS.start(), Exit::WEIGHTS.end())));
         }

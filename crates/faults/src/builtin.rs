@@ -42,9 +42,8 @@ pub(crate) fn atlasvpn(slug: Slug) -> Telling {
         MalformedRequest | MalformedTarget | RequestTimeout | UriTooLong | ExpectationFailed | HeaderTooLarge
         | MethodUnsupported | VersionUnsupported | WrongProtocol | HttpsNeedsConnect => plain(400),
         // A mistake in the user name's modifiers is the client's, and no login helps against it.
-        ModifierUnknown | CountryInvalid | StateInvalid | CityInvalid | SessionInvalid | TargetingUnsupported | TtlInvalid => {
-            plain(400)
-        }
+        ModifierUnknown | ModifierRepeated | CountryInvalid | StateInvalid | CityInvalid | SessionInvalid
+        | TargetingUnsupported | TtlInvalid => plain(400),
         BandwidthExhausted => plain(402),
         KeyBlocked | PortDenied | TargetPrivate | TargetMetadata | TargetDenied | PoolDenied | CountryDenied => plain(403),
         // Never retried, and the target (the proxy itself) is one that may not be asked for.
@@ -87,7 +86,9 @@ pub(crate) fn proxies_fo(slug: Slug) -> Telling {
             fixed(407, "Incorrect username or password")
         }
         // "Username or password is wrong, or your targeting modifiers contain an unrecognised value."
-        ModifierUnknown | PoolDenied | SessionInvalid | TargetingUnsupported => fixed(407, "Incorrect username or password"),
+        ModifierUnknown | ModifierRepeated | PoolDenied | SessionInvalid | TargetingUnsupported => {
+            fixed(407, "Incorrect username or password")
+        }
         KeyBlocked | PortDenied | TargetPrivate | TargetMetadata | TargetDenied | CountryDenied | LoopDetected => plain(400),
         BandwidthExhausted => fixed(452, "exceeded bandwidth limit"),
         ThreadsExceeded => fixed(453, "exceeded threads limit"),

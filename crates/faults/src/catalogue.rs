@@ -317,37 +317,47 @@ catalogue! {
         Gateway, Raised::Yes;
         says r#"unknown modifier "{modifier}"{hint?: did you mean "{}"?}"#;
         cause "After the key id, the user name consists of `-modifier-value` pairs, and this one is none that the gateway knows. Nothing is guessed: a request that silently ignored its country would leave from the wrong place.";
-        fix "Correct the spelling. Known modifiers are pool, country, state, city, session and ttl: `KEY-country-us-session-ab12-ttl-10`. A key id itself never contains a hyphen.";
+        fix "Correct the spelling; modifiers are in lower case. Known ones are pool, country, state, city, session and ttl: `KEY-country-us-session-ab12-ttl-10`. A key id itself never contains a hyphen.";
     }
 
-    CountryInvalid country_invalid(country = "zz") {
+    ModifierRepeated modifier_repeated(modifier = "country") {
         Targeting 454 Some(ErrorType::HttpRequestError);
         Never, Structural, User, NotAllowed;
         wait Wait::Unknown;
         Gateway, Raised::Yes;
-        says "'{country}' is not a country code (ISO 3166-1 alpha-2, such as us or de)";
-        cause "The value of `country` is not a lower-case two-letter code of ISO 3166-1. `uk` (it is `gb`) and names written out are the usual mistakes.";
+        says "modifier '{modifier}' is given twice";
+        cause "The user name asks for the same thing twice, and nothing says which one is meant. A value that contains the name of a modifier between hyphens (`-session-my-pool-1`) reads as that modifier, too.";
+        fix "Leave one of them. In a value write the name of a modifier without a hyphen before it: `-session-mypool-1`, `-city-statecollege`.";
+    }
+
+    CountryInvalid country_invalid(country = "uk", hint = "gb") {
+        Targeting 454 Some(ErrorType::HttpRequestError);
+        Never, Structural, User, NotAllowed;
+        wait Wait::Unknown;
+        Gateway, Raised::Yes;
+        says r#"'{country}' is not a country code (ISO 3166-1 alpha-2, such as us or de){hint?: did you mean "{}"?}"#;
+        cause "The value of `country` is not a lower-case two-letter code of ISO 3166-1. `uk` (it is `gb`), capitals and names written out are the usual mistakes.";
         fix "Use the two-letter code: `-country-gb`. A code that exists but has no exits right now answers with `no_exit` instead.";
     }
 
-    StateInvalid state_invalid(state = "zz", country = "us") {
+    StateInvalid state_invalid(state = "california", country = "us", hint = "ca") {
         Targeting 454 Some(ErrorType::HttpRequestError);
         Never, Structural, User, NotAllowed;
         wait Wait::Unknown;
         Gateway, Raised::Yes;
-        says "'{state}' is not a subdivision of {country} (ISO 3166-2)";
+        says r#"'{state}' is not a subdivision of {country} (ISO 3166-2){hint?: did you mean "{}"?}"#;
         cause "The value of `state` is not a subdivision code of the chosen country, or no country was chosen.";
-        fix "Give the country first and then its ISO 3166-2 code without the country's part: `-country-us-state-ca` for US-CA.";
+        fix "Give the country first and then its ISO 3166-2 code without the country's part: `-country-us-state-ca` for US-CA. `GET /v1/locations` on the console lists the states where exits are.";
     }
 
-    CityInvalid city_invalid(city = "sprngfield") {
+    CityInvalid city_invalid(city = "sprngfield", place = "us-il", hint = "springfield") {
         Targeting 454 Some(ErrorType::HttpRequestError);
         Never, Structural, User, NotAllowed;
         wait Wait::Unknown;
         Gateway, Raised::Yes;
-        says "no city '{city}' is known there (city-ran takes any city of the state)";
-        cause "No exit has ever offered a city of this name in the chosen country and state. City names come from the exits themselves, in lower case and without spaces or accents.";
-        fix "Check the spelling (`losangeles`, `saopaulo`), or let the gateway choose with `-city-ran`.";
+        says r#"no city '{city}' is offered in {place} (city-ran takes any){hint?: did you mean "{}"?}"#;
+        cause "No exit of the pool is in a city of this name in the chosen country and state, nor was one in the last ten minutes; or no country was chosen. Cities come from the exits. Case, accents, spaces and hyphens make no difference: `Sao-Paulo`, `sao paulo` and `saopaulo` are one city, and so it is with its accent.";
+        fix "Look up what there is with `GET /v1/locations` on the console, or let the gateway choose with `-city-ran`. A city always needs its country: `-country-br-city-saopaulo`. A city that is offered but has no exit to spare right now answers with `no_exit` instead.";
     }
 
     SessionInvalid session_invalid(what = "longer than 64 characters") {
@@ -356,8 +366,8 @@ catalogue! {
         wait Wait::Unknown;
         Gateway, Raised::Yes;
         says "invalid session: {what}";
-        cause "The value of `session` is empty, too long or has characters that a session name cannot have.";
-        fix "Use letters and digits, for example eight random ones for each browser or account that must keep its address.";
+        cause "The value of `session` is empty, too long or has characters that a session name cannot have. A value that is the name of a modifier counts as that modifier, so that `-session-country-us` has an empty session.";
+        fix "Use letters, digits, `_` and `-`, for example eight random ones for each browser or account that must keep its address.";
     }
 
     TargetingUnsupported targeting_unsupported(pool = "datacenter") {

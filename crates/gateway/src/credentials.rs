@@ -3,12 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use outgate_faults::{Fault, raise};
-use outgate_store::KeyId;
+use outgate_store::{KeyId, nearest};
 
 /// Longest credentials read; a client's header line may be longer than any sensible user name.
 const MAX_LENGTH: usize = 4096;
 
-/// The words a user name may hold after the key id. Sorted by nothing: few enough to look through.
+/// The modifiers there are.
 const KEYWORDS: [&str; 6] = ["pool", "country", "state", "city", "session", "ttl"];
 
 /// What the client claims to be and wants, unverified.
@@ -18,7 +18,8 @@ pub(crate) struct Claim {
     pub(crate) modifiers: Modifiers,
 }
 
-/// The modifiers of a user name, as written.
+/// The modifiers of a user name, as written; a value may be empty. What is wrong with them is told only after the login: it is
+/// no excuse for a wrong secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Modifiers {
     pub(crate) pool: Option<String>,
@@ -27,8 +28,10 @@ pub(crate) struct Modifiers {
     pub(crate) city: Option<String>,
     pub(crate) session: Option<String>,
     pub(crate) ttl: Option<String>,
-    /// The first word that is no keyword. Told only after the login: it is no excuse for a wrong secret.
-    pub(crate) unknown: Option<String>,
+    /// The first word where a keyword should have been.
+    unknown: Option<String>,
+    /// The first keyword that came twice.
+    repeated: Option<&'static str>,
 }
 
 impl Claim {
@@ -63,55 +66,63 @@ impl Claim {
 }
 
 impl Modifiers {
-    /// Reads `keyword-value-keyword-value…`. A value goes up to the next keyword, so it may hold hyphens.
-    fn parse(text: &str) -> Self {
+    /// Reads `keyword-value-keyword-value…`. The keywords are the anchors: a value goes up to the next one, so it may hold
+    /// hyphens but no keyword of its own between them. That keeps a forgotten value from swallowing what follows: in
+    /// `session--country-us`, and in `session-country-us` too, the session is empty and the country is us.
+    pub(crate) fn parse(text: &str) -> Self {
         let mut modifiers = Self::default();
-        let mut words = text.split('-').filter(|w| !w.is_empty()).peekable();
+        if text.is_empty() {
+            return modifiers;
+        }
+        let mut words = text.split('-').peekable();
         while let Some(word) = words.next() {
-            if !KEYWORDS.contains(&word) {
-                modifiers.unknown.get_or_insert_with(|| word.to_owned());
-                // Its value is none of our words either.
-                while words.next_if(|w| !KEYWORDS.contains(w)).is_some() {}
-                continue;
-            }
-            let mut value = String::new();
-            while let Some(part) = words.next_if(|w| value.is_empty() || !KEYWORDS.contains(w)) {
-                if !value.is_empty() {
-                    value.push('-');
+            let mut value: Option<String> = None;
+            while let Some(part) = words.next_if(|part| !KEYWORDS.contains(part)) {
+                match &mut value {
+                    None => value = Some(part.to_owned()),
+                    Some(value) => {
+                        value.push('-');
+                        value.push_str(part);
+                    }
                 }
-                value.push_str(part);
             }
-            *modifiers.slot(word) = Some(value);
+            modifiers.set(word, value.unwrap_or_default());
         }
         modifiers
     }
 
-    fn slot(&mut self, keyword: &str) -> &mut Option<String> {
-        match keyword {
+    /// Sets what a keyword asks for, or notes why it can't be set.
+    pub(crate) fn set(&mut self, keyword: &str, value: String) {
+        let Some(known) = KEYWORDS.into_iter().find(|known| *known == keyword) else {
+            self.unknown.get_or_insert_with(|| keyword.to_owned());
+            return;
+        };
+        let slot = match known {
             "pool" => &mut self.pool,
             "country" => &mut self.country,
             "state" => &mut self.state,
             "city" => &mut self.city,
             "session" => &mut self.session,
-            "ttl" => &mut self.ttl,
-            _ => &mut self.unknown,
+            _ => &mut self.ttl,
+        };
+        if slot.replace(value).is_some() {
+            self.repeated.get_or_insert(known);
         }
+    }
+
+    /// Refuses what can't be read in one way only.
+    pub(crate) fn well_formed(&self) -> Result<(), Fault> {
+        if let Some(word) = &self.unknown {
+            let hint = nearest(&word.to_lowercase(), KEYWORDS).unwrap_or_default();
+            return Err(raise::modifier_unknown(word, hint));
+        }
+        self.repeated.map_or(Ok(()), |keyword| Err(raise::modifier_repeated(keyword)))
     }
 
     /// Whether anything asks for a particular exit.
     pub(crate) fn targets(&self) -> bool {
         self.country.is_some() || self.state.is_some() || self.city.is_some()
     }
-}
-
-/// The fault for an unknown modifier, with the nearest keyword if one is near.
-pub(crate) fn unknown_modifier(word: &str) -> Fault {
-    let near = KEYWORDS.iter().map(|k| (strsim::damerau_levenshtein(word, k), k)).min();
-    let hint = match near {
-        Some((distance, keyword)) if distance <= 2 => *keyword,
-        _ => "",
-    };
-    raise::modifier_unknown(word, hint)
 }
 
 #[cfg(test)]
@@ -146,21 +157,56 @@ mod tests {
     }
 
     #[test]
-    fn modifiers() {
-        let m = |text: &str| Modifiers::parse(text);
-        let s = |text: &str| Some(text.to_owned());
-        assert_eq!(m(""), Modifiers::default());
-        let all = m("country-us-state-ca-city-los-angeles-session-ab12-ttl-10-pool-residential");
-        assert_eq!((all.country, all.state, all.city), (s("us"), s("ca"), s("los-angeles")));
-        assert_eq!((all.session, all.ttl, all.pool, all.unknown), (s("ab12"), s("10"), s("residential"), None));
-        assert_eq!(m("contry-us-pool-direct"), Modifiers { unknown: s("contry"), pool: s("direct"), ..Modifiers::default() });
-        assert_eq!(m("session-country").session, s("country"), "a value may be a keyword");
-        assert_eq!(m("session").session, s(""));
+    fn values_go_up_to_the_next_keyword() {
+        // pool, country, state, city, session, ttl
+        let cases: [(&str, [Option<&str>; 6]); 16] = [
+            ("", [None; 6]),
+            (
+                "country-us-state-ca-city-losangeles-session-ab12-ttl-10-pool-residential",
+                [Some("residential"), Some("us"), Some("ca"), Some("losangeles"), Some("ab12"), Some("10")],
+            ),
+            ("ttl-10-session-ab12-country-us", [None, Some("us"), None, None, Some("ab12"), Some("10")]),
+            ("city-los-angeles-session-my-app-1", [None, None, None, Some("los-angeles"), Some("my-app-1"), None]),
+            ("city-São Paulo", [None, None, None, Some("São Paulo"), None, None]),
+            ("city-ran", [None, None, None, Some("ran"), None, None]),
+            // A value that is missing takes nothing of what follows.
+            ("session", [None, None, None, None, Some(""), None]),
+            ("session-", [None, None, None, None, Some(""), None]),
+            ("session--country-us", [None, Some("us"), None, None, Some(""), None]),
+            ("session-country-us", [None, Some("us"), None, None, Some(""), None]),
+            ("country-session", [None, Some(""), None, None, Some(""), None]),
+            ("session-a--b", [None, None, None, None, Some("a--b"), None]),
+            ("session-ab-", [None, None, None, None, Some("ab-"), None]),
+            // Keywords are whole words, in lower case.
+            ("session-Country-us", [None, None, None, None, Some("Country-us"), None]),
+            ("session-mypool-1", [None, None, None, None, Some("mypool-1"), None]),
+            ("session-my-pool-1", [Some("1"), None, None, None, Some("my"), None]),
+        ];
+        for (text, expected) in cases {
+            let m = Modifiers::parse(text);
+            let got = [&m.pool, &m.country, &m.state, &m.city, &m.session, &m.ttl].map(|value| value.as_deref());
+            assert_eq!(got, expected, "{text:?}");
+            assert_eq!(m.well_formed().map_err(|fault| fault.sentence()), Ok(()), "{text:?}");
+        }
     }
 
     #[test]
-    fn near_misses_get_a_hint() {
-        assert_eq!(unknown_modifier("contry").sentence(), "unknown modifier \"contry\": did you mean \"country\"?");
-        assert!(!unknown_modifier("zzzzzz").sentence().contains("did you mean"));
+    fn what_is_no_modifier_or_comes_twice_is_refused() {
+        let cases = [
+            ("contry-us", "unknown modifier \"contry\": did you mean \"country\"?"),
+            ("Country-us", "unknown modifier \"Country\": did you mean \"country\"?"),
+            ("SESSION-ab12", "unknown modifier \"SESSION\": did you mean \"session\"?"),
+            ("colour-blue", "unknown modifier \"colour\""),
+            ("us-country-de", "unknown modifier \"us\""),
+            ("-country-us", "unknown modifier \"\""),
+            ("contry-us-country-de-country-fr", "unknown modifier \"contry\": did you mean \"country\"?"),
+            ("country-us-country-de", "modifier 'country' is given twice"),
+            ("country-us-session-a-country-us", "modifier 'country' is given twice"),
+            ("session--session-a", "modifier 'session' is given twice"),
+        ];
+        for (text, expected) in cases {
+            let told = Modifiers::parse(text).well_formed().map_err(|fault| fault.sentence());
+            assert_eq!(told.as_ref().map_err(String::as_str), Err(expected), "{text:?}");
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use outgate_link::upgrade::{bearer, link_answer, read_request};
-use outgate_link::{Goodbye, Hello, Limits, Welcome, shell};
-use outgate_store::{Country, Exit, ExitState, Labels, PoolName, parse_label};
+use outgate_link::{Goodbye, Limits, Welcome, shell};
+use outgate_store::{Exit, ExitState};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::core::Core;
 use crate::fleet::Online;
+use crate::whereabouts::whereabouts;
 
 /// From the connection to a welcome.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -88,9 +89,11 @@ async fn link(
         io.write_all(&answer).await.map_err(|e| e.to_string())?;
         let pending = shell::accept(io, behind).await.map_err(|e| e.to_string())?;
         let hello = pending.hello().clone();
-        let placed = place(&exit, &hello).and_then(|(pool, labels)| match settings.pools.iter().any(|p| p.name == pool) {
-            true => Ok((pool, labels)),
-            false => Err(format!("there is no pool {pool} here")),
+        let placed = whereabouts(&exit, &hello, settings.geo.as_deref(), peer.ip()).and_then(|(pool, labels)| {
+            match settings.pools.iter().any(|p| p.name == pool) {
+                true => Ok((pool, labels)),
+                false => Err(format!("there is no pool {pool} here")),
+            }
         });
         let placed = match exit.state {
             // It keeps the link it has for what is open there; a new one would be for new tunnels.
@@ -124,6 +127,7 @@ async fn link(
     };
     // The pool was there when it was placed, and pools do not go.
     let Some(id) = core.gateway.fleet.enter(&online) else { return };
+    core.gateway.offers.arrived(&online.pool, &online.labels, core.nanos());
     tracing::info!(%peer, exit = %online.id, pool = %online.pool, "exit connected");
     let mut driving = std::pin::pin!(driver.run());
     let end = tokio::select! {
@@ -134,24 +138,6 @@ async fn link(
         }
     };
     core.gateway.fleet.leave(&online, id);
+    core.gateway.offers.left(&online.pool, &online.labels, core.nanos());
     tracing::info!(%peer, exit = %online.id, %end, "exit gone");
-}
-
-/// Where an exit is: what the operator enrolled it as wins over what it says of itself.
-fn place(exit: &Exit, hello: &Hello) -> Result<(PoolName, Labels), String> {
-    let pool = match (&exit.pool, &hello.pool) {
-        (Some(pool), _) => pool.clone(),
-        (None, Some(told)) => PoolName::parse(told).map_err(|e| e.to_string())?,
-        (None, None) => PoolName::parse("residential").map_err(|e| e.to_string())?,
-    };
-    let label = |told: &Option<String>| told.as_deref().map(parse_label).transpose().map_err(|e| e.to_string());
-    let country = hello.country.as_deref().map(Country::parse).transpose().map_err(|e| e.to_string())?;
-    let labels = Labels {
-        country: exit.labels.country.or(country),
-        state: exit.labels.state.clone().or(label(&hello.state)?),
-        city: exit.labels.city.clone().or(label(&hello.city)?),
-        asn: exit.labels.asn.or(hello.asn),
-        carrier: exit.labels.carrier.clone(),
-    };
-    Ok((pool, labels))
 }

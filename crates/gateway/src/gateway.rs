@@ -22,6 +22,7 @@ use crate::fleet::Fleet;
 use crate::identify::loss_of_standing;
 use crate::keeper::keep;
 use crate::listen::{self, Bound, Places};
+use crate::offers::Offers;
 use crate::record::Writer;
 use crate::settings::Settings;
 use crate::settle::{self, settle};
@@ -37,6 +38,7 @@ pub struct Gateway {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) throttle: Throttle,
     pub(crate) fleet: Fleet,
+    pub(crate) offers: Offers,
     pub(crate) echo: Echo,
     pub(crate) places: Arc<Places>,
     pub(crate) writer: Option<Arc<Writer>>,
@@ -99,6 +101,7 @@ impl Gateway {
         let gateway = Arc::new(Self {
             throttle: Throttle::new(),
             fleet,
+            offers: Offers::default(),
             echo: Echo::new(settings.echo.clone()),
             places: Arc::new(Places::new(settings.limits.connections, settings.limits.connections_per_source)),
             writer,

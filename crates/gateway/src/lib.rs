@@ -9,12 +9,13 @@
 //! | read | `client_door` (PROXY protocol, TLS), `h2_door`, `socks`, `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
 //! | identify | `identify`, `credentials`, `accounts`, `sources`, `throttle` |
 //! | admit | `admit`, `policy`, `limits` |
-//! | choose | `choose`, `fleet` (over the crate `outgate_fleet`) |
+//! | choose | `choose`, `offers` (the cities there are), `fleet` (over the crate `outgate_fleet`) |
 //! | dial | `dial`, `failover`, `upstream`, `echo` |
 //! | accept, relay | `tunnel`, `relay`, `forward`, `response`, `pump`, `splice` |
 //! | settle | `settle` (usage), `record` (the request's line), `tally` |
 //!
-//! Beside it: `exit_door` lets exits in, `keeper` checks on them, `sessions` finds what is in flight when a key is suspended,
+//! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them; `sessions`
+//! finds what is in flight when a key is suspended,
 //! [`gateway`] starts and stops it all.
 //!
 //! To add a new check to admission: 1. find its stage in `admit` (the order is SPEC's and binds); 2. return the
@@ -36,12 +37,14 @@ mod foreign;
 mod forward;
 mod framing;
 pub mod gateway;
+pub mod geo;
 mod h2_door;
 mod head;
 mod identify;
 mod keeper;
 mod limits;
 mod listen;
+mod offers;
 pub mod policy;
 mod pump;
 mod record;
@@ -60,6 +63,7 @@ mod throttle;
 mod tunnel;
 mod upstream;
 mod visit;
+mod whereabouts;
 
 pub use choose::ECHO_HOST;
 pub use gateway::{Gateway, Running};

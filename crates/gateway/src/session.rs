@@ -152,7 +152,7 @@ async fn serve(
     if let Some(forward) = forward {
         let permit = visit.admit(core, caller, &target)?;
         visit.record.stage = Stage::Choose;
-        let route = choose(&permit, &settings.sessions)?;
+        let route = choose(&permit, &settings.sessions, &gateway.offers, core.nanos())?;
         visit.record.stage = Stage::Dial;
         let deadline = Instant::now() + settings.timeouts.setup;
         permit.meter.count_request();

@@ -10,6 +10,7 @@ use outgate_egress::{DnsSettings, Guard};
 use outgate_faults::Dialect;
 use outgate_store::{PoolKind, PoolName};
 
+pub use crate::geo::Geo;
 pub use crate::head::HeadLimits;
 pub use crate::policy::Policy;
 
@@ -44,6 +45,8 @@ pub struct Settings {
     pub guard: Guard,
     /// The gateway's own source addresses, used in turn.
     pub sources: Vec<IpAddr>,
+    /// Databases that say where an exit's address is; none leaves it to the operator and the exit.
+    pub geo: Option<Arc<Geo>>,
     /// The folder of the records; none writes none.
     pub records: Option<PathBuf>,
     /// The certificate of `https://echo.outgate/`.

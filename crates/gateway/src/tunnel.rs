@@ -29,7 +29,7 @@ pub(crate) async fn open(
 ) -> Result<Option<(Permit, Upstream)>, Fault> {
     let permit = visit.admit(core, caller, target)?;
     visit.record.stage = Stage::Choose;
-    let route = choose(&permit, &core.gateway.settings.sessions)?;
+    let route = choose(&permit, &core.gateway.settings.sessions, &core.gateway.offers, core.nanos())?;
     visit.record.stage = Stage::Dial;
     permit.meter.count_tunnel();
     let deadline = Instant::now() + core.gateway.settings.timeouts.setup;

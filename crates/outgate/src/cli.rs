@@ -93,8 +93,8 @@ pub(crate) struct Exit {
     /// ISO 3166-2 subdivision, lower case, without the country
     #[arg(long, value_name = "ST", value_parser = outgate_store::parse_label)]
     pub(crate) state: Option<String>,
-    /// The city: lower case, letters and digits only, such as losangeles
-    #[arg(long, value_name = "CITY", value_parser = outgate_store::parse_label)]
+    /// The city; case, accents, spaces and hyphens make no difference
+    #[arg(long, value_name = "CITY", value_parser = outgate_store::parse_city)]
     pub(crate) city: Option<String>,
     /// The autonomous system's number
     #[arg(long, value_name = "N")]

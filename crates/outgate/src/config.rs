@@ -12,7 +12,8 @@ use outgate_egress::{DnsSettings, Guard};
 use outgate_faults::{Dialect, DialectSpec, FaultSpec, ReasonStyle, Slug};
 use outgate_gateway::policy::{Effect, Policy, Rule};
 use outgate_gateway::settings::{
-    ExitDoorSettings, FleetRules, HeadLimits, Limits, ListenerSettings, PoolSettings, Protocols, SessionRules, Settings, Timeouts,
+    ExitDoorSettings, FleetRules, Geo, HeadLimits, Limits, ListenerSettings, PoolSettings, Protocols, SessionRules, Settings,
+    Timeouts,
 };
 use outgate_store::amount::{parse_bytes, parse_duration};
 use outgate_store::{PoolKind, PoolName, PortRange};
@@ -108,6 +109,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let mut egress = root.section("egress");
     let sources = egress.list("sources", parse_with("an IP address of this machine")).unwrap_or_default();
     egress.finish();
+    let geo = geo(root.section("geo"));
     let mut records = root.section("records");
     let keep = records.scalar("enabled", boolean).unwrap_or(true);
     let folder = records.scalar("folder", infallible).map(PathBuf::from);
@@ -130,6 +132,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         dns,
         guard,
         sources,
+        geo,
         records: keep.then_some(folder),
         echo: None,
     };
@@ -239,6 +242,20 @@ fn server_tls(section: &mut Section, alpn: &[&str]) -> Option<Arc<rustls::Server
             None
         }
     }
+}
+
+/// The databases are read here, so that `outgate check` finds those that can't be.
+fn geo(mut section: Section) -> Option<Arc<Geo>> {
+    let paths: Vec<PathBuf> = section.list("mmdb", |path| infallible(path).map(PathBuf::from)).unwrap_or_default();
+    let geo = match Geo::open(&paths) {
+        Ok(geo) => (!paths.is_empty()).then(|| Arc::new(geo)),
+        Err(problems) => {
+            problems.iter().for_each(|what| section.problem("mmdb", what));
+            None
+        }
+    };
+    section.finish();
+    geo
 }
 
 fn policy(mut section: Section) -> (Policy, Guard) {

@@ -57,16 +57,6 @@ pub struct Labels {
     pub carrier: Option<String>,
 }
 
-/// A state or city label as user names can carry it: 1 to 64 lower-case letters and digits.
-pub fn parse_label(text: &str) -> Result<String, NameError> {
-    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err(NameError::new("label", text, "1 to 64 lower-case letters and digits, such as losangeles"))
-    }
-}
-
 /// Whether an exit is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExitState {
@@ -170,14 +160,6 @@ mod tests {
         }
         for state in [ExitState::Active, ExitState::Draining, ExitState::Revoked] {
             assert_eq!(ExitState::from_name(state.name()), Some(state));
-        }
-    }
-
-    #[test]
-    fn labels() {
-        for (text, expected) in [("losangeles", true), ("ca", true), ("Los Angeles", false), ("los-angeles", false), ("", false)]
-        {
-            assert_eq!(parse_label(text).is_ok(), expected, "{text:?}");
         }
     }
 }

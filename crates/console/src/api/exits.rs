@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
-use outgate_store::{Exit, ExitId, Labels, parse_label};
+use outgate_store::{Exit, ExitId, Labels, parse_city, parse_label};
 use serde_json::json;
 
 use super::pages::{created, limit, paged};
@@ -35,7 +35,7 @@ pub(super) async fn enroll(State(desk): AtDesk, mut fields: Fields) -> Answer {
         labels: Labels {
             country: fields.text("country"),
             state: fields.text_by("state", parse_label),
-            city: fields.text_by("city", parse_label),
+            city: fields.text_by("city", parse_city),
             asn: fields.number("asn"),
             carrier: fields.text("carrier"),
         },

@@ -82,7 +82,7 @@ fn proxies_fo_row_by_row() {
             407,
             "Proxy Authentication Required",
             login,
-            &["credentials_missing", "credentials_wrong", "modifier_unknown", "pool_denied"],
+            &["credentials_missing", "credentials_wrong", "modifier_unknown", "modifier_repeated", "pool_denied"],
         ),
         (407, "Proxy Authentication Required", login, &["key_expired", "key_revoked", "key_suspended", "source_denied"]),
         (417, "Expectation Failed", None, &["expectation_failed"]),

@@ -37,6 +37,7 @@ const GOLDEN: &[(&str, &str, u16, &str, &str, u8)] = &[
     ("rate_limited", "plan", 429, "http_request_denied", "backoff", 2),
     ("threads_exceeded", "plan", 453, "connection_limit_reached", "backoff", 2),
     ("modifier_unknown", "targeting", 454, "http_request_error", "never", 2),
+    ("modifier_repeated", "targeting", 454, "http_request_error", "never", 2),
     ("country_invalid", "targeting", 454, "http_request_error", "never", 2),
     ("state_invalid", "targeting", 454, "http_request_error", "never", 2),
     ("city_invalid", "targeting", 454, "http_request_error", "never", 2),
@@ -179,6 +180,15 @@ fn sentences_of_the_specification() {
         (raise::port_denied(25, "80, 443, 8080, 8443"), "port 25 is not allowed (allowed: 80, 443, 8080, 8443)"),
         (raise::modifier_unknown("contry", "country"), r#"unknown modifier "contry": did you mean "country"?"#),
         (raise::modifier_unknown("xyzzy", ""), r#"unknown modifier "xyzzy""#),
+        (
+            raise::country_invalid("uk", "gb"),
+            r#"'uk' is not a country code (ISO 3166-1 alpha-2, such as us or de): did you mean "gb"?"#,
+        ),
+        (raise::state_invalid("zz", "us", ""), "'zz' is not a subdivision of us (ISO 3166-2)"),
+        (
+            raise::city_invalid("berlni", "de", "berlin"),
+            r#"no city 'berlni' is offered in de (city-ran takes any): did you mean "berlin"?"#,
+        ),
         (
             raise::target_private("10.0.0.5", "private network (RFC 1918)"),
             "10.0.0.5 is not a public address: private network (RFC 1918)",

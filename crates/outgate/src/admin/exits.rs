@@ -1,7 +1,7 @@
 //! `outgate exits`: list, enroll, drain, resume, revoke.
 
 use clap::{Args, Subcommand};
-use outgate_store::{Country, ExitId, PoolName, parse_label};
+use outgate_store::{Country, ExitId, PoolName, parse_city, parse_label};
 use serde_json::{Map, Value, json};
 
 use super::Common;
@@ -50,8 +50,8 @@ What isn't said here, the exit may say itself when it dials in.")]
         /// Its state: the second part of the ISO 3166-2 code, lower-case
         #[arg(long, value_name = "STATE", value_parser = parse_label, requires = "country")]
         state: Option<String>,
-        /// Its city, in lower-case letters and digits
-        #[arg(long, value_name = "CITY", value_parser = parse_label, requires = "country")]
+        /// Its city; case, accents, spaces and hyphens make no difference
+        #[arg(long, value_name = "CITY", value_parser = parse_city, requires = "country")]
         city: Option<String>,
         /// The number of its autonomous system
         #[arg(long, value_name = "N")]

@@ -16,6 +16,7 @@ pub(crate) mod configured;
 mod exit;
 pub(crate) mod fake_exit;
 mod gateway;
+pub(crate) mod labelled_exit;
 pub(crate) mod outputs;
 mod plan;
 mod policy;
