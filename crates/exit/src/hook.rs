@@ -191,6 +191,12 @@ impl FromStr for HookUrl {
     }
 }
 
+impl fmt::Debug for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HookUrl").field(&self.authority()).finish()
+    }
+}
+
 impl HookUrl {
     fn authority(&self) -> String {
         let Self { host, port, .. } = self;

@@ -1,0 +1,1 @@
+//! Rotations: the gateway asks, the exit's hook runs, the address before and after is what the gateway sees.
