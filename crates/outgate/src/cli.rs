@@ -29,7 +29,7 @@ pub(crate) enum Command {
     /// Run a gateway from a configuration file
     Gateway(Gateway),
     /// Run an exit: dial a gateway and carry its tunnels out from here
-    Exit(Exit),
+    Exit(Box<Exit>),
     /// Explain a fault or a status: cause, fix, whether to retry
     Explain(Explain),
     /// Check a configuration file and list everything that is wrong with it
