@@ -132,12 +132,13 @@ impl Gateway {
         let _rest = Rest::begin(&self.fleet, exit);
         let started = Instant::now();
         let unseen = RotateError::Unseen("it did not dial back to this gateway's door for exits; nothing was changed".into());
-        let before = self.seen_from(exit, started + BEFORE).await.ok_or(unseen)?;
-        let asked = self.live_links(exit).next_back().ok_or(RotateError::Offline)?;
+        let before = self.seen_from(exit, &[], started + BEFORE).await.ok_or(unseen)?;
+        let old: Vec<Link> = self.live_links(exit).collect();
+        let asked = old.last().ok_or(RotateError::Offline)?;
         let rotate = Rotate { id: turn.running.id.clone() };
         tracing::info!(%exit, id = rotate.id, %before, "rotating");
         asked.ask_rotate(&rotate);
-        let rotated = timeout(limit + COMEBACK, answer(&asked, &turn.running)).await;
+        let rotated = timeout(limit + COMEBACK, answer(asked, &turn.running)).await;
         let waited = || Instant::now().duration_since(started);
         let rotated = rotated.map_err(|_| RotateError::Lost { before, waited: waited() })?;
         if !rotated.ok {
@@ -145,8 +146,10 @@ impl Gateway {
             tracing::warn!(%exit, id = rotate.id, why, "not rotated");
             return Err(RotateError::Failed(why));
         }
-        let after = self.seen_from(exit, Instant::now() + COMEBACK).await;
+        let after = self.seen_from(exit, &old, Instant::now() + COMEBACK).await;
         let after = after.ok_or_else(|| RotateError::Lost { before, waited: waited() })?;
+        // Over the old address they may look alive until their silence is noticed: nothing new goes there.
+        old.iter().for_each(Link::drain);
         tracing::info!(%exit, id = rotate.id, %before, %after, "rotated");
         Ok(Rotation { before, after, took: waited() })
     }
@@ -157,12 +160,12 @@ impl Gateway {
         links.filter(|link| !link.is_closed() && !link.is_draining()).collect::<Vec<_>>().into_iter()
     }
 
-    /// The address from which an exit dials back, asked over one link after the other until one works or the time is up.
-    async fn seen_from(&self, exit: &ExitId, deadline: Instant) -> Option<IpAddr> {
+    /// The address from which an exit dials back, asked over one link after the other (but the `old` ones) until one works
+    /// or the time is up.
+    async fn seen_from(&self, exit: &ExitId, old: &[Link], deadline: Instant) -> Option<IpAddr> {
         let look = async {
             loop {
-                // A link over the old address may look alive for a while: the newest is asked first.
-                for link in self.live_links(exit).rev() {
+                for link in self.live_links(exit).rev().filter(|link| !old.iter().any(|known| known.same(link))) {
                     if let Some(address) = self.probe(exit, &link).await {
                         return address;
                     }
