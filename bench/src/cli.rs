@@ -23,6 +23,27 @@ pub(crate) enum Command {
     Load(LoadLine),
     /// The whole comparison: starts origin and proxies, measures in interleaved rounds, reports.
     Run(RunLine),
+    /// Memory and CPU of `outgate exit` alone: idle, with tunnels, under load.
+    Exit(ExitLine),
+}
+
+#[derive(Args)]
+pub(crate) struct ExitLine {
+    /// The Outgate binary.
+    #[arg(long, default_value = "target/release/outgate")]
+    pub(crate) outgate: PathBuf,
+    /// Tunnels held open.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) tunnels: usize,
+    /// Seconds per row.
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// The exit's core.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) core: usize,
+    /// Everything else's core.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) load_core: usize,
 }
 
 #[derive(Args)]

@@ -4,6 +4,8 @@
 //! rounds; each cell is one child process running [`load`], which prints one line of JSON. [`run`] gathers the readings,
 //! [`goals`] turns them into ratios, [`report`] into a table and `docs/performance.md`.
 //!
+//! `outgate-bench exit` ([`exit`]) measures the agent alone: what it costs the machine it runs on.
+//!
 //! The proxy has one core to itself, the generator and the origin share another. They are therefore written straight on
 //! epoll with one thread each and no copies where the kernel can do without ([`wire`], [`pattern`]): a generator slower than the
 //! fastest peer would measure itself. The row `direct`, with no proxy at all, shows how much head-room it has.
@@ -17,6 +19,7 @@
 
 mod child;
 mod cli;
+mod exit;
 mod failure;
 mod goals;
 mod load;
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Origin(line) => origin::serve(&line),
         Command::Load(line) => load::run(&line),
         Command::Run(line) => run::run(&line),
+        Command::Exit(line) => exit::run(&line),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -45,6 +45,7 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/exits/{id}/revoke", post(exits::revoke))
         .route("/v1/exits/{id}/drain", post(exits::drain))
         .route("/v1/exits/{id}/resume", post(exits::resume))
+        .route("/v1/exits/{id}/rotate", post(exits::rotate))
         .route("/v1/usage", get(reports::usage))
         .route("/v1/audit", get(reports::audit))
         .route_layer(from_fn_with_state(token, require_token))

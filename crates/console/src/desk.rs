@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outgate_store::live::Live;
+use outgate_store::live::{Live, RotateError};
 use outgate_store::{
     Audit, AuditQuery, AuditRow, Change, Exit, ExitId, Key, KeyId, NoRandomness, Plan, PlanName, Secret, Snapshot, Store,
     StoreError, StoreFuture, UsageQuery, UsageRow,
@@ -46,6 +46,8 @@ pub enum DeskError {
     Refused(String),
     /// The store didn't say; it may have happened.
     Unclear(String),
+    /// The exit could not be rotated.
+    Rotate(RotateError),
     /// No secret could be made.
     NoRandomness,
 }
@@ -64,6 +66,7 @@ impl fmt::Display for DeskError {
             Self::Conflict(reason) => f.write_str(reason),
             Self::Refused(reason) => write!(f, "it was not done, because the ledger can't be written now: {reason}"),
             Self::Unclear(reason) => write!(f, "it may or may not have been done, look before you repeat it: {reason}"),
+            Self::Rotate(why) => why.fmt(f),
             Self::NoRandomness => NoRandomness.fmt(f),
         }
     }

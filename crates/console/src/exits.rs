@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use outgate_store::live::ExitStatus;
+use outgate_store::live::{ExitDoor, ExitStatus, Rotation};
 use outgate_store::{Change, Exit, ExitId, ExitState, Labels, PoolName, Secret};
 
 use crate::desk::{Desk, DeskError, Entry, Turn, page};
@@ -92,6 +92,21 @@ impl Desk {
         let turn = self.turn().await;
         let exit = self.unrevoked_exit(id)?;
         self.put_exit_state(turn, who, "exit.resume", exit, ExitState::Active).await
+    }
+
+    /// Asks an exit for another address, and waits for it to be back with one.
+    pub async fn rotate_exit(&self, who: &str, id: &ExitId) -> Result<Rotation, DeskError> {
+        let turn = self.turn().await;
+        let exit = self.unrevoked_exit(id)?;
+        let entry = Entry { who, what: "exit.rotate", subject: exit.id.as_str(), detail: String::new() };
+        // Nothing of it lasts, but that it was asked for does. The turn ends here: a rotation takes minutes.
+        self.commit(turn, entry, Change::PutExit(exit.clone())).await?;
+        self.live.rotate_exit(id.clone()).await.map_err(DeskError::Rotate)
+    }
+
+    /// Where exits dial in.
+    pub fn exit_door(&self) -> Option<ExitDoor> {
+        self.live.exit_door()
     }
 
     /// One exit.

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use outgate_store::live::RotateError;
 use serde_json::{Value, json};
 
 use crate::desk::DeskError;
@@ -28,6 +29,8 @@ enum Kind {
     Internal,
     StoreRefused,
     StoreUnclear,
+    ExitFailed,
+    ExitLost,
 }
 
 impl Kind {
@@ -46,6 +49,8 @@ impl Kind {
             }
             Self::Internal => ("internal", "Something went wrong inside", StatusCode::INTERNAL_SERVER_ERROR),
             Self::StoreRefused => ("store-refused", "The ledger can't be written now", StatusCode::SERVICE_UNAVAILABLE),
+            Self::ExitFailed => ("exit-failed", "The exit could not do it", StatusCode::BAD_GATEWAY),
+            Self::ExitLost => ("exit-lost", "The exit gave no answer", StatusCode::GATEWAY_TIMEOUT),
             Self::StoreUnclear => ("store-unclear", "Nobody knows whether it was done", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
@@ -129,6 +134,11 @@ impl From<DeskError> for Problem {
             DeskError::Conflict(_) => Self::new(Kind::Conflict, detail),
             DeskError::Refused(_) => Self::new(Kind::StoreRefused, detail),
             DeskError::Unclear(_) => Self::new(Kind::StoreUnclear, detail),
+            DeskError::Rotate(RotateError::Offline | RotateError::NoHook | RotateError::Busy) => {
+                Self::new(Kind::Conflict, detail)
+            }
+            DeskError::Rotate(RotateError::Failed(_)) => Self::new(Kind::ExitFailed, detail),
+            DeskError::Rotate(RotateError::Unseen(_) | RotateError::Lost { .. }) => Self::new(Kind::ExitLost, detail),
             DeskError::NoRandomness => Self::new(Kind::Internal, detail),
         }
     }
@@ -156,6 +166,8 @@ impl IntoResponse for Problem {
             | Kind::TooLarge
             | Kind::UnsupportedMediaType
             | Kind::Internal
+            | Kind::ExitFailed
+            | Kind::ExitLost
             | Kind::StoreUnclear => {}
         }
         response

@@ -4,10 +4,11 @@
 //! per thread, and only as much is read as the tunnel takes at once.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::poll_fn,
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -17,6 +18,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+
+use crate::{status::Meter, throttle::Allowance};
 
 /// One read of a target; after a full one other tunnels get their turn.
 const PASS: usize = 64 * 1024;
@@ -48,21 +51,45 @@ enum Broken {
     Tunnel,
 }
 
+/// Counts and caps one tunnel's bytes.
+pub(crate) struct Flow {
+    pub(crate) allowance: Allowance,
+    pub(crate) meter: Rc<Meter>,
+    /// Under a cap the directions take turns in going first, or one of them could use up every turn.
+    up_first: Cell<bool>,
+}
+
+impl Flow {
+    pub(crate) fn new(allowance: Allowance, meter: Rc<Meter>) -> Flow {
+        Flow { allowance, meter, up_first: Cell::new(false) }
+    }
+}
+
 /// Relays to the end. `behind` are bytes already read from the target.
-pub(crate) async fn relay<T: Target>(mut tunnel: Tunnel, mut target: T, behind: Bytes) {
+pub(crate) async fn relay<T: Target>(mut tunnel: Tunnel, mut target: T, behind: Bytes, flow: &Flow) {
     let mut down = Down { rest: behind, done: false };
     let mut up = Up { chunk: Bytes::new(), unflushed: false, done: false };
     let outcome = poll_fn(|cx| {
+        let up_first = flow.up_first.get();
+        flow.up_first.set(flow.allowance.is_capped() && !up_first);
+        if up_first
+            && !up.done
+            && let Poll::Ready(Err(broken)) = up.poll(cx, &mut tunnel, &mut target, flow)
+        {
+            return Poll::Ready(Err(broken));
+        }
         if !down.done
-            && let Poll::Ready(Err(broken)) = down.poll(cx, &mut tunnel, &mut target)
+            && let Poll::Ready(Err(broken)) = down.poll(cx, &mut tunnel, &mut target, flow)
         {
             return Poll::Ready(Err(broken));
         }
-        if !up.done
-            && let Poll::Ready(Err(broken)) = up.poll(cx, &mut tunnel, &mut target)
+        if !up_first
+            && !up.done
+            && let Poll::Ready(Err(broken)) = up.poll(cx, &mut tunnel, &mut target, flow)
         {
             return Poll::Ready(Err(broken));
         }
+        flow.allowance.pass();
         if down.done && up.done { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await;
@@ -89,14 +116,22 @@ struct Down {
 }
 
 impl Down {
-    fn poll<T: Target>(&mut self, cx: &mut Context<'_>, tunnel: &mut Tunnel, target: &mut T) -> Poll<Result<(), Broken>> {
+    fn poll<T: Target>(
+        &mut self,
+        cx: &mut Context<'_>,
+        tunnel: &mut Tunnel,
+        target: &mut T,
+        flow: &Flow,
+    ) -> Poll<Result<(), Broken>> {
         loop {
+            // Paid for when it was read.
             while !self.rest.is_empty() {
                 let taken = ready!(Pin::new(&mut *tunnel).poll_write(cx, &self.rest));
                 self.rest.advance(taken.map_err(|_| Broken::Tunnel)?);
             }
             // Asked first, so that nothing is read that could not go on.
             let room = ready!(tunnel.poll_writable(cx)).map_err(|_| Broken::Tunnel)?;
+            let room = room.min(ready!(flow.allowance.poll_turn(cx)));
             let step = BUFFER.with_borrow_mut(|buffer| {
                 let most = room.min(buffer.len());
                 let mut space = ReadBuf::new(&mut buffer[..most]);
@@ -105,6 +140,8 @@ impl Down {
                 if read.is_empty() {
                     return Poll::Ready(Ok(Pass::Ended));
                 }
+                flow.allowance.pay(read.len());
+                flow.meter.add_down(read.len());
                 let taken = match Pin::new(&mut *tunnel).poll_write(cx, read) {
                     Poll::Ready(taken) => taken.map_err(|_| Broken::Tunnel)?,
                     Poll::Pending => 0,
@@ -144,13 +181,22 @@ struct Up {
 }
 
 impl Up {
-    fn poll<T: Target>(&mut self, cx: &mut Context<'_>, tunnel: &mut Tunnel, target: &mut T) -> Poll<Result<(), Broken>> {
+    fn poll<T: Target>(
+        &mut self,
+        cx: &mut Context<'_>,
+        tunnel: &mut Tunnel,
+        target: &mut T,
+        flow: &Flow,
+    ) -> Poll<Result<(), Broken>> {
         loop {
             while !self.chunk.is_empty() {
-                let taken = ready!(Pin::new(&mut *target).poll_write(cx, &self.chunk)).map_err(Broken::Target)?;
+                let turn = ready!(flow.allowance.poll_turn(cx)).min(self.chunk.len());
+                let taken = ready!(Pin::new(&mut *target).poll_write(cx, &self.chunk[..turn])).map_err(Broken::Target)?;
                 if taken == 0 {
                     return Poll::Ready(Err(Broken::Target(io::ErrorKind::WriteZero.into())));
                 }
+                flow.allowance.pay(taken);
+                flow.meter.add_up(taken);
                 self.chunk.advance(taken);
                 self.unflushed = true;
             }

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use outgate_egress::DnsSettings;
 
-use crate::agent::Event;
+use crate::{agent::Event, hook::Hook, proxy::Proxy, source::Source, status::Watch};
 
 /// What an exit agent needs to know.
 pub struct Settings {
@@ -15,6 +15,12 @@ pub struct Settings {
     pub token: Token,
     /// PEM file of the authorities that may sign the gateway's certificate; `None`: the system's.
     pub ca_file: Option<PathBuf>,
+    /// The HTTP proxy on the way to the gateway; targets are dialed without it.
+    pub proxy: Option<Proxy>,
+    /// The address of this machine it leaves from, towards gateway and targets; `None`: the system chooses.
+    pub source: Option<Source>,
+    /// Links it keeps up; 1 to [`MOST_LINKS`].
+    pub links: u32,
     /// Where it says it is.
     pub labels: Labels,
     /// Program and version told to the gateway.
@@ -25,14 +31,32 @@ pub struct Settings {
     pub dns: DnsSettings,
     /// One connection attempt to a target may take this long.
     pub connect_timeout: Duration,
-    /// Most tunnels at once.
+    /// Most tunnels at once, over all links.
     pub max_tunnels: u32,
-    /// How it comes back after a loss.
+    /// Most bytes per second, over all tunnels and both ways.
+    pub speed: Option<u64>,
+    /// How it changes its address when the gateway asks.
+    pub rotate: Option<Rotation>,
+    /// How a link comes back after a loss.
     pub reconnect: Reconnect,
     /// How long open tunnels may go on after shutdown was asked for.
     pub grace: Duration,
-    /// Told what happens, for a status line; must not block.
+    /// Told what happens, for a log; must not block.
     pub on_event: Option<OnEvent>,
+    /// Told how things are, for a status line.
+    pub watch: Option<Watch>,
+}
+
+/// More would not carry more: two or three survive the loss of one.
+pub const MOST_LINKS: u32 = 16;
+
+/// How an exit changes its address.
+#[derive(Clone)]
+pub struct Rotation {
+    /// By this.
+    pub hook: Hook,
+    /// It is broken off after this.
+    pub timeout: Duration,
 }
 
 /// What is called at every [`Event`].
@@ -46,15 +70,21 @@ impl Settings {
             gateway,
             token,
             ca_file: None,
+            proxy: None,
+            source: None,
+            links: 2,
             labels: Labels::default(),
             agent: concat!("outgate/", env!("CARGO_PKG_VERSION")).to_owned(),
             allow_targets: Vec::new(),
             dns: DnsSettings::default(),
             connect_timeout: Duration::from_secs(10),
             max_tunnels: 4096,
+            speed: None,
+            rotate: None,
             reconnect: Reconnect::default(),
             grace: Duration::from_secs(30),
             on_event: None,
+            watch: None,
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Transport: one connection to the gateway, plain or TLS.
+//! Transport: one connection to the gateway, plain or TLS, straight or through an HTTP proxy.
 
 use std::{
     fmt, io,
+    net::SocketAddr,
     path::Path,
     pin::Pin,
     sync::Arc,
@@ -14,15 +15,21 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream, lookup_host},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::settings::{GatewayUrl, Security};
+use crate::{
+    proxy::{Proxy, TunnelError},
+    settings::{GatewayUrl, Security},
+    source::Source,
+};
 
 /// Dials one gateway again and again.
 pub(crate) struct Dialer {
     url: GatewayUrl,
+    proxy: Option<Proxy>,
+    source: Option<Source>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
@@ -53,21 +60,21 @@ impl fmt::Display for DialerError {
 }
 
 impl Dialer {
-    pub(crate) fn new(url: &GatewayUrl, ca_file: Option<&Path>) -> Result<Dialer, DialerError> {
+    pub(crate) fn new(
+        url: &GatewayUrl,
+        ca_file: Option<&Path>,
+        proxy: Option<Proxy>,
+        source: Option<Source>,
+    ) -> Result<Dialer, DialerError> {
         let tls = match url.security {
             Security::Plain => None,
             Security::Tls => {
-                let provider = Arc::new(rustls::crypto::ring::default_provider());
-                let config = ClientConfig::builder_with_provider(provider)
-                    .with_safe_default_protocol_versions()
-                    .map_err(DialerError::Tls)?
-                    .with_root_certificates(authorities(ca_file)?)
-                    .with_no_client_auth();
+                let config = client_config(ca_file)?;
                 let name = ServerName::try_from(url.host.clone()).map_err(|_| DialerError::ServerName)?;
                 Some((TlsConnector::from(Arc::new(config)), name))
             }
         };
-        Ok(Dialer { url: url.clone(), tls })
+        Ok(Dialer { url: url.clone(), proxy, source, tls })
     }
 
     pub(crate) fn url(&self) -> &GatewayUrl {
@@ -75,14 +82,114 @@ impl Dialer {
     }
 
     /// Connects; the deadline is the caller's.
-    pub(crate) async fn dial(&self) -> io::Result<Transport> {
-        let stream = TcpStream::connect((self.url.host.as_str(), self.url.port)).await?;
-        stream.set_nodelay(true)?;
+    pub(crate) async fn dial(&self) -> Result<Transport, DialError> {
+        let (host, port) = self.proxy.as_ref().map_or((self.url.host.as_str(), self.url.port), Proxy::address);
+        let mut stream = self.connect(host, port).await.map_err(|error| match &self.proxy {
+            None => DialError::Connect(error),
+            Some(proxy) => DialError::Proxy(proxy.to_string(), TunnelError::Io(error)),
+        })?;
+        if let Some(proxy) = &self.proxy {
+            let told = proxy.tunnel(&mut stream, &self.url.authority()).await;
+            told.map_err(|error| DialError::Proxy(proxy.to_string(), error))?;
+        }
         Ok(match &self.tls {
             None => Transport::Plain(stream),
-            Some((connector, name)) => Transport::Tls(Box::new(connector.connect(name.clone(), stream).await?)),
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), stream).await.map_err(DialError::Tls)?;
+                Transport::Tls(Box::new(stream))
+            }
         })
     }
+
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let stream = match &self.source {
+            None => TcpStream::connect((host, port)).await?,
+            Some(source) => {
+                let from = source.address().map_err(io::Error::other)?;
+                let mut last =
+                    io::Error::new(io::ErrorKind::AddrNotAvailable, format!("{host} has no address of the kind of {from}"));
+                let mut connected = None;
+                for to in lookup_host((host, port)).await?.filter(|to| to.is_ipv4() == from.is_ipv4()) {
+                    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+                    socket.bind(SocketAddr::new(from, 0)).map_err(|error| {
+                        io::Error::new(error.kind(), format!("leaving from {from}: {error}; is it an address of this machine?"))
+                    })?;
+                    match socket.connect(to).await {
+                        Ok(stream) => {
+                            connected = Some(stream);
+                            break;
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                connected.ok_or(last)?
+            }
+        };
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// Why one attempt reached no gateway. A sentence for the operator; no secret is in it.
+#[derive(Debug)]
+pub(crate) enum DialError {
+    Connect(io::Error),
+    /// Through which proxy, and why not.
+    Proxy(String, TunnelError),
+    Tls(io::Error),
+}
+
+impl DialError {
+    /// Would the next attempts fail, too, until somebody changed something?
+    pub(crate) fn needs_change(&self) -> bool {
+        match self {
+            DialError::Connect(_) => false,
+            DialError::Proxy(_, error) => error.needs_change(),
+            DialError::Tls(error) => error.kind() == io::ErrorKind::InvalidData,
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DialError::Connect(error) => write!(f, "the gateway can't be reached: {error}"),
+            DialError::Proxy(proxy, TunnelError::Io(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                write!(f, "the proxy {proxy} can't be reached: {error}")
+            }
+            DialError::Proxy(proxy, error) => write!(f, "the proxy {proxy} {error}"),
+            DialError::Tls(error) => {
+                let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+                match cause {
+                    Some(rustls::Error::InvalidMessage(_)) => f.write_str(
+                        "what answers there does not speak TLS: if the gateway's door for exits has no certificate, the URL begins with ws://",
+                    ),
+                    Some(rustls::Error::InvalidCertificate(why)) => write!(
+                        f,
+                        "the gateway's certificate is not trusted ({why}): name its authority with --ca FILE, or the gateway by the name in its certificate"
+                    ),
+                    Some(_) | None
+                        if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
+                    {
+                        f.write_str(
+                            "the TLS handshake was broken off: if the gateway's door for exits has no certificate, the URL begins with ws://",
+                        )
+                    }
+                    Some(_) | None => write!(f, "no TLS with the gateway: {error}"),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for DialError {}
+
+/// TLS towards servers that the system (or one CA file) trusts.
+pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, DialerError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(DialerError::Tls)?;
+    Ok(builder.with_root_certificates(authorities(ca_file)?).with_no_client_auth())
 }
 
 fn authorities(ca_file: Option<&Path>) -> Result<RootCertStore, DialerError> {

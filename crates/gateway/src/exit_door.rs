@@ -48,10 +48,17 @@ async fn converse(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 
         },
         (Some(exit), "/v1/echo") => {
             let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
+            let switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: outgate-echo\r\nConnection: Upgrade\r\n\r\n";
+            let ticket = header("x-outgate-request-id");
+            if ticket.is_some_and(|ticket| core.gateway.rotations.witness(ticket, &exit.id, peer.ip())) {
+                // That it came is all that was asked for.
+                let _gone = io.write_all(switched).await;
+                let _gone = io.shutdown().await;
+                return;
+            }
             let port = header("x-outgate-target-port").and_then(|p| p.parse().ok());
-            match (header("x-outgate-request-id").and_then(|id| core.gateway.echo.redeem(id, &exit.id)), port) {
+            match (ticket.and_then(|id| core.gateway.echo.redeem(id, &exit.id)), port) {
                 (Some(facts), Some(port)) => {
-                    let switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: outgate-echo\r\nConnection: Upgrade\r\n\r\n";
                     if behind.is_empty() && io.write_all(switched).await.is_ok() {
                         // In this task, so that it keeps its place among the connections until it ends.
                         let idle = core.gateway.settings.timeouts.idle;
@@ -117,10 +124,19 @@ async fn link(
         };
         let limits = Limits { max_tunnels: settings.limits.tunnels_per_link, ..Limits::default() };
         let (link, driver) = pending.welcome(&welcome, limits).await.map_err(|e| e.to_string())?;
-        let online = Online { id: exit.id.clone(), pool, labels, link, agent: hello.agent, since: Timestamp::now() };
-        Ok((Arc::new(online), driver))
+        let online = Online {
+            id: exit.id.clone(),
+            pool,
+            labels,
+            link,
+            agent: hello.agent,
+            since: Timestamp::now(),
+            tunnels_in_all: hello.tunnels_in_all,
+            rotates: hello.rotate_ms.map(|ms| Duration::from_millis(ms.into())),
+        };
+        Ok((Arc::new(online), driver, hello.rotated))
     };
-    let (online, driver) = match timeout(HANDSHAKE, welcomed).await {
+    let (online, driver, rotated) = match timeout(HANDSHAKE, welcomed).await {
         Ok(Ok(welcomed)) => welcomed,
         Ok(Err(why)) => return tracing::warn!(%peer, exit = %exit.id, why, "an exit could not link up"),
         Err(_) => return tracing::warn!(%peer, exit = %exit.id, "an exit's hello took too long"),
@@ -128,6 +144,9 @@ async fn link(
     // The pool was there when it was placed, and pools do not go.
     let Some(id) = core.gateway.fleet.enter(&online) else { return };
     core.gateway.offers.arrived(&online.pool, &online.labels, core.nanos());
+    if let Some(rotated) = rotated {
+        core.gateway.rotations.hear(&online.id, &rotated);
+    }
     tracing::info!(%peer, exit = %online.id, pool = %online.pool, "exit connected");
     let mut driving = std::pin::pin!(driver.run());
     let end = tokio::select! {

@@ -3,7 +3,7 @@
 //! Who is there, who is well and who takes the next tunnel is decided in `outgate_fleet`; here it meets tokens, links and
 //! the clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ pub(crate) struct Fleet {
 struct Enrolled {
     by_token: HashMap<SecretHash, Exit>,
     tokens: HashMap<ExitId, SecretHash>,
+    /// Those that get no tunnels for now, because their address is being changed.
+    resting: HashSet<ExitId>,
 }
 
 /// A connected exit's link. An exit with several links has several of these.
@@ -42,6 +44,10 @@ pub(crate) struct Online {
     pub(crate) link: Link,
     pub(crate) agent: String,
     pub(crate) since: Timestamp,
+    /// Most tunnels the exit carries over all its links, as it says.
+    pub(crate) tunnels_in_all: Option<u32>,
+    /// How long it may take to change its address; `None`: it can't.
+    pub(crate) rotates: Option<Duration>,
 }
 
 impl Fleet {
@@ -70,9 +76,9 @@ impl Fleet {
 
     /// Puts a new or changed exit in force: a revoked one is sent away, a draining one takes no more.
     pub(crate) fn put(&self, exit: Exit) {
-        let (id, state, terms) = (exit.id.clone(), exit.state, terms(&exit));
+        let (id, state) = (exit.id.clone(), exit.state);
         self.enrolled.write().unwrap_or_else(PoisonError::into_inner).put(exit);
-        self.exits.agree(&id, terms, self.now());
+        self.agree(&id);
         for link in self.exits.links(&id) {
             tell_state(&link.link, state);
         }
@@ -80,17 +86,48 @@ impl Fleet {
 
     /// Enters a link that was welcomed. `None`: its pool is gone.
     pub(crate) fn enter(&self, online: &Arc<Online>) -> Option<LinkId> {
-        let known = || self.enrolled.read().unwrap_or_else(PoisonError::into_inner).find(&online.id).map(|e| (e.state, terms(e)));
-        let terms = known().map(|(_, terms)| terms).unwrap_or_default();
+        let terms = self.terms(&online.id, std::slice::from_ref(online));
         let room = u32::try_from(online.link.max_tunnels()).unwrap_or(u32::MAX);
         let new = NewLink { exit: &online.id, labels: &online.labels, terms, room, handle: online.clone() };
         let id = self.exits.enter(&online.pool, new, self.now())?;
         // A change while the exit was being welcomed found no link to tell: tell it now.
-        if let Some((state, terms)) = known() {
-            self.exits.agree(&online.id, terms, self.now());
+        self.agree(&online.id);
+        let enrolled = self.enrolled.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = enrolled.find(&online.id).map(|exit| exit.state) {
             tell_state(&online.link, state);
         }
         Some(id)
+    }
+
+    /// Gives an exit no new tunnels for a while, or again.
+    pub(crate) fn rest(&self, id: &ExitId, rests: bool) {
+        let mut enrolled = self.enrolled.write().unwrap_or_else(PoisonError::into_inner);
+        if rests {
+            enrolled.resting.insert(id.clone());
+        } else {
+            enrolled.resting.remove(id);
+        }
+        drop(enrolled);
+        self.agree(id);
+    }
+
+    /// The links of an exit.
+    pub(crate) fn links(&self, id: &ExitId) -> Vec<Arc<Online>> {
+        self.exits.links(id)
+    }
+
+    fn agree(&self, id: &ExitId) {
+        self.exits.agree(id, self.terms(id, &self.exits.links(id)), self.now());
+    }
+
+    /// What an exit is given: what the operator says, within what it says itself over its links.
+    fn terms(&self, id: &ExitId, links: &[Arc<Online>]) -> Terms {
+        let enrolled = self.enrolled.read().unwrap_or_else(PoisonError::into_inner);
+        let mut terms = enrolled.find(id).map(terms).unwrap_or_default();
+        let own = links.iter().filter_map(|online| online.tunnels_in_all).min();
+        terms.max_tunnels = terms.max_tunnels.into_iter().chain(own).min();
+        terms.draining |= enrolled.resting.contains(id);
+        terms
     }
 
     /// Forgets a link that ended.

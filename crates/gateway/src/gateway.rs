@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use outgate_egress::{Egress, EgressSettings};
 use outgate_faults::{Fault, raise};
-use outgate_store::live::{ExitStatus, Live, LiveUsage};
-use outgate_store::{Exit, Key, KeyId, Plan, PlanName, Snapshot, Store};
+use outgate_store::live::{ExitDoor, ExitStatus, Live, LiveUsage, RotateError, Rotation};
+use outgate_store::{Exit, ExitId, Key, KeyId, Plan, PlanName, Snapshot, Store};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -24,6 +24,7 @@ use crate::keeper::keep;
 use crate::listen::{self, Bound, Places};
 use crate::offers::Offers;
 use crate::record::Writer;
+use crate::rotate::Rotations;
 use crate::settings::Settings;
 use crate::settle::{self, settle};
 use crate::tally::Tally;
@@ -40,10 +41,13 @@ pub struct Gateway {
     pub(crate) fleet: Fleet,
     pub(crate) offers: Offers,
     pub(crate) echo: Echo,
+    pub(crate) rotations: Rotations,
     pub(crate) places: Arc<Places>,
     pub(crate) writer: Option<Arc<Writer>>,
     pub(crate) tally: Tally,
     pub(crate) epoch: Instant,
+    /// Where its door for exits is bound.
+    exit_door: Option<std::net::SocketAddr>,
     draining: AtomicBool,
     /// Tells connections that wait for something else that the gateway drains.
     drain: watch::Sender<bool>,
@@ -103,6 +107,8 @@ impl Gateway {
             fleet,
             offers: Offers::default(),
             echo: Echo::new(settings.echo.clone()),
+            rotations: Rotations::default(),
+            exit_door: bound.exits,
             places: Arc::new(Places::new(settings.limits.connections, settings.limits.connections_per_source)),
             writer,
             tally: Tally::new(),
@@ -304,6 +310,15 @@ impl Live for Gateway {
 
     fn key_usage(&self, key: &KeyId) -> Option<LiveUsage> {
         self.accounts.find(key.as_str()).map(|account| account.live.usage())
+    }
+
+    fn exit_door(&self) -> Option<ExitDoor> {
+        let tls = self.settings.exits.as_ref().is_some_and(|door| door.tls.is_some());
+        self.exit_door.map(|address| ExitDoor { address, tls })
+    }
+
+    fn rotate_exit(&self, exit: ExitId) -> Pin<Box<dyn Future<Output = Result<Rotation, RotateError>> + Send + '_>> {
+        Box::pin(async move { self.rotate(&exit).await })
     }
 
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

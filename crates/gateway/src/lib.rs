@@ -14,8 +14,8 @@
 //! | accept, relay | `tunnel`, `relay`, `forward`, `response`, `pump`, `splice` |
 //! | settle | `settle` (usage), `record` (the request's line), `tally` |
 //!
-//! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them; `sessions`
-//! finds what is in flight when a key is suspended,
+//! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them, `rotate` has one
+//! change its address; `sessions` finds what is in flight when a key is suspended,
 //! [`gateway`] starts and stops it all.
 //!
 //! To add a new check to admission: 1. find its stage in `admit` (the order is SPEC's and binds); 2. return the
@@ -50,6 +50,7 @@ mod pump;
 mod record;
 mod relay;
 mod response;
+mod rotate;
 mod session;
 mod sessions;
 pub mod settings;

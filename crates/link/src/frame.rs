@@ -57,6 +57,10 @@ pub enum Kind {
     Return = 14,
     /// The sender has more and no credit for it: a larger window would be used.
     Blocked = 15,
+    /// Gateway → exit: change the address you leave from, please. Only to exits whose `Hello` says that they can.
+    Rotate = 16,
+    /// Exit → gateway: what became of a `Rotate`.
+    Rotated = 17,
 }
 
 impl Kind {
@@ -77,6 +81,8 @@ impl Kind {
             13 => Kind::Drain,
             14 => Kind::Return,
             15 => Kind::Blocked,
+            16 => Kind::Rotate,
+            17 => Kind::Rotated,
             _ => return None,
         })
     }
@@ -84,7 +90,14 @@ impl Kind {
     /// Does a frame of this kind belong to the link itself (tunnel 0)?
     fn of_link(self) -> bool {
         match self {
-            Kind::Hello | Kind::Welcome | Kind::Goodbye | Kind::Ping | Kind::Pong | Kind::Drain => true,
+            Kind::Hello
+            | Kind::Welcome
+            | Kind::Goodbye
+            | Kind::Ping
+            | Kind::Pong
+            | Kind::Drain
+            | Kind::Rotate
+            | Kind::Rotated => true,
             Kind::Connect
             | Kind::Connected
             | Kind::Refused
@@ -104,9 +117,15 @@ impl Kind {
             Kind::End | Kind::Drain | Kind::Blocked => length == 0,
             Kind::Ping => length == PING,
             Kind::Pong => length == PONG,
-            Kind::Hello | Kind::Welcome | Kind::Goodbye | Kind::Connect | Kind::Connected | Kind::Refused | Kind::Reset => {
-                length <= MAX_CONTROL
-            }
+            Kind::Hello
+            | Kind::Welcome
+            | Kind::Goodbye
+            | Kind::Connect
+            | Kind::Connected
+            | Kind::Refused
+            | Kind::Reset
+            | Kind::Rotate
+            | Kind::Rotated => length <= MAX_CONTROL,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
 use crate::{
     mux::{AnswerError, OpenError, Stats},
     tunnel::{Shared, Tunnel},
-    words::{Connect, Connected, Goodbye, LinkEnd, Refusal, ResetReason},
+    words::{Connect, Connected, Goodbye, LinkEnd, Refusal, ResetReason, Rotate, Rotated},
 };
 
 /// A live link. Clones are handles to the same one; it lives as long as its [`crate::shell::Driver`] runs.
@@ -103,6 +103,34 @@ impl Link {
     /// Waits until either end drains (or the link is over).
     pub async fn draining(&self) {
         self.until(|link| (link.is_closed() || link.is_draining()).then_some(())).await;
+    }
+
+    /// Gateway side: asks the exit to change its address. Only for exits that can ([`crate::Hello::rotate_ms`]).
+    pub fn ask_rotate(&self, rotate: &Rotate) {
+        self.shared.with(|mux| mux.ask_rotate(rotate));
+    }
+
+    /// Gateway side: the answer to [`Link::ask_rotate`]; `None` when the link ended first. Cancelling it loses nothing.
+    pub async fn rotated(&self) -> Option<Rotated> {
+        self.until(|link| {
+            let rotated = link.shared.with(|mux| mux.take_rotated());
+            if rotated.is_some() { Some(rotated) } else { link.is_closed().then_some(None) }
+        })
+        .await
+    }
+
+    /// Exit side: the next question to change the address; `None` when the link is over. Cancelling it loses nothing.
+    pub async fn rotate_asked(&self) -> Option<Rotate> {
+        self.until(|link| {
+            let rotate = link.shared.with(|mux| mux.take_rotate());
+            if rotate.is_some() { Some(rotate) } else { link.is_closed().then_some(None) }
+        })
+        .await
+    }
+
+    /// Exit side: the answer to [`Link::rotate_asked`].
+    pub fn answer_rotate(&self, rotated: Rotated) {
+        self.shared.with(|mux| mux.answer_rotate(rotated));
     }
 
     async fn until<T>(&self, look: impl Fn(&Link) -> Option<T>) -> T {

@@ -30,4 +30,4 @@ pub mod words;
 pub use handle::{Asked, ConnectError, Incoming, Link};
 pub use mux::{Limits, Stats};
 pub use tunnel::Tunnel;
-pub use words::{Connect, Connected, Goodbye, Hello, LinkEnd, Refusal, ResetReason, Welcome};
+pub use words::{Connect, Connected, Goodbye, Hello, LinkEnd, Refusal, ResetReason, Rotate, Rotated, Welcome};

@@ -29,7 +29,7 @@ use bytes::Bytes;
 
 use crate::{
     frame,
-    words::{Connect, Connected, LinkEnd, Refusal, ResetReason},
+    words::{Connect, Connected, LinkEnd, Refusal, ResetReason, Rotate, Rotated},
 };
 
 pub use limits::Limits;
@@ -182,6 +182,10 @@ pub struct Mux {
     rtt: Option<Duration>,
     draining: bool,
     peer_draining: bool,
+    /// Exit: asked for and not yet taken. One is enough: a gateway asks again only after the answer.
+    rotate: Option<Rotate>,
+    /// Gateway: the last answer.
+    rotated: Option<Rotated>,
     end: Option<LinkEnd>,
     stats: Stats,
 
@@ -216,6 +220,8 @@ impl Mux {
             rtt: None,
             draining: false,
             peer_draining: false,
+            rotate: None,
+            rotated: None,
             end: None,
             stats: Stats::default(),
             driver: None,

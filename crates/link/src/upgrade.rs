@@ -25,6 +25,8 @@ pub enum UpgradeError {
     Io(io::Error),
     /// What came was not the HTTP that belongs here.
     Malformed(&'static str),
+    /// TLS came instead: a handshake or alert record (RFC 8446 §5.1).
+    Tls,
     /// The other end answered with another status.
     Refused {
         /// Its status.
@@ -39,6 +41,7 @@ impl fmt::Display for UpgradeError {
         match self {
             UpgradeError::Io(error) => write!(f, "connection failed: {error}"),
             UpgradeError::Malformed(what) => write!(f, "not a proper HTTP upgrade: {what}"),
+            UpgradeError::Tls => write!(f, "the other end speaks TLS"),
             UpgradeError::Refused { status, text } if text.is_empty() => {
                 write!(f, "answered {status}")
             }
@@ -194,6 +197,7 @@ pub async fn ask<IO: AsyncRead + AsyncWrite + Unpin>(
                 return Ok((answer, rest.freeze()));
             }
             Ok(httparse::Status::Partial) => fill(io, &mut input).await?,
+            Err(_) if matches!(input.as_ref(), [0x15 | 0x16, 3, ..]) => return Err(UpgradeError::Tls),
             Err(_) => return Err(UpgradeError::Malformed("answer head")),
         }
     }

@@ -41,6 +41,15 @@ pub struct Hello {
     pub name: Option<String>,
     /// Most tunnels it carries at once on this link.
     pub max_tunnels: u32,
+    /// Most tunnels it carries at once on all its links together; unset by exits older than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnels_in_all: Option<u32>,
+    /// How long it may take to change its address when asked to, in milliseconds; unset: it can't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_ms: Option<u32>,
+    /// What became of the last [`Rotate`]: its answer may have been lost with the link it came by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<Rotated>,
 }
 
 /// The gateway's yes to [`Hello`].
@@ -71,6 +80,25 @@ impl Goodbye {
     pub fn new(slug: impl Into<String>, text: impl Into<String>) -> Goodbye {
         Goodbye { slug: slug.into(), text: cut(text.into(), 512) }
     }
+}
+
+/// The exit is asked to change the address it leaves from.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Rotate {
+    /// Comes back in [`Rotated`].
+    pub id: String,
+}
+
+/// What became of a [`Rotate`]. That the address is another one now is the gateway's to find out.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Rotated {
+    /// The question's.
+    pub id: String,
+    /// Did the exit's hook say that it worked?
+    pub ok: bool,
+    /// Why it did not, for the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// A tunnel asked for.
@@ -284,6 +312,12 @@ impl Fit for ResetReason {
             slug: self.slug.map(|slug| plain(cut(slug, 64))),
             detail: self.detail.map(|detail| plain(cut(detail, 512))),
         }
+    }
+}
+
+impl Fit for Rotated {
+    fn fit(self) -> Rotated {
+        Rotated { id: plain(cut(self.id, 64)), ok: self.ok, why: self.why.map(|why| plain(cut(why, 512))) }
     }
 }
 

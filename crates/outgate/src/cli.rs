@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -28,7 +29,7 @@ pub(crate) enum Command {
     /// Run a gateway from a configuration file
     Gateway(Gateway),
     /// Run an exit: dial a gateway and carry its tunnels out from here
-    Exit(Exit),
+    Exit(Box<Exit>),
     /// Explain a fault or a status: cause, fix, whether to retry
     Explain(Explain),
     /// Check a configuration file and list everything that is wrong with it
@@ -75,39 +76,167 @@ pub(crate) struct Gateway {
 
 /// Dials a gateway and stays linked to it; needs no open port, works behind NAT.
 ///
-/// Example: outgate exit --gateway wss://gw.example.com:8443 --token TOKEN --country us
+/// The token comes from `outgate exits enroll`, with the line to start. Every option is also a variable of the
+/// environment, as shown. SIGTERM or Ctrl-C lets open tunnels finish; a second one ends at once.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  outgate exit --gateway wss://gw.example.com:8443 --token-file token --country us
+  outgate exit --gateway wss://gw.example.com:8443 --token-file token --max-tunnels 200 --speed 2MB/s
+  outgate exit --gateway wss://gw.example.com:8443 --token-file token --proxy http://me:secret@proxy:3128
+  outgate exit --gateway wss://gw.example.com:8443 --token-file token --rotate-command 'mmcli -m 0 -r'
+
+As a service: deploy/systemd/outgate-exit.service. More: docs/exits.md")]
 pub(crate) struct Exit {
-    /// The gateway's endpoint for exits
-    #[arg(long, value_name = "ws[s]://HOST:PORT")]
+    /// The gateway's endpoint for exits: wss:// where its door has a certificate, else ws://
+    #[arg(long, value_name = "ws[s]://HOST:PORT", env = "OUTGATE_EXIT_GATEWAY")]
     pub(crate) gateway: outgate_exit::GatewayUrl,
-    /// The token from `outgate exits enroll`; better in OUTGATE_EXIT_TOKEN, where no process list shows it
+    /// The token from `outgate exits enroll`; better in a file or in the environment, where no process list shows it
     #[arg(long, value_name = "TOKEN", env = "OUTGATE_EXIT_TOKEN", hide_env_values = true)]
-    pub(crate) token: String,
+    pub(crate) token: Option<String>,
+    /// A file that holds the token and nothing else
+    #[arg(long, value_name = "FILE", env = "OUTGATE_EXIT_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Trust this CA (PEM) for wss:// instead of the system's
+    #[arg(long, value_name = "FILE", env = "OUTGATE_EXIT_CA")]
+    pub(crate) ca: Option<PathBuf>,
+
     /// The pool to serve, unless the operator enrolled it with one
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", env = "OUTGATE_EXIT_POOL", help_heading = "What it says of itself")]
     pub(crate) pool: Option<PoolName>,
     /// Where this exit is: ISO 3166-1 alpha-2, lower case
-    #[arg(long, value_name = "CC")]
+    #[arg(long, value_name = "CC", env = "OUTGATE_EXIT_COUNTRY", help_heading = "What it says of itself")]
     pub(crate) country: Option<Country>,
     /// ISO 3166-2 subdivision, lower case, without the country
-    #[arg(long, value_name = "ST", value_parser = outgate_store::parse_label)]
+    #[arg(
+        long,
+        value_name = "ST",
+        env = "OUTGATE_EXIT_STATE",
+        help_heading = "What it says of itself",
+        value_parser = outgate_store::parse_label
+    )]
     pub(crate) state: Option<String>,
     /// The city; case, accents, spaces and hyphens make no difference
-    #[arg(long, value_name = "CITY", value_parser = outgate_store::parse_city)]
+    #[arg(
+        long,
+        value_name = "CITY",
+        env = "OUTGATE_EXIT_CITY",
+        help_heading = "What it says of itself",
+        value_parser = outgate_store::parse_city
+    )]
     pub(crate) city: Option<String>,
     /// The autonomous system's number
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "OUTGATE_EXIT_ASN", help_heading = "What it says of itself")]
     pub(crate) asn: Option<u32>,
+
+    /// Connections to the gateway: with two, one may break without an interruption
+    #[arg(
+        long,
+        value_name = "N",
+        env = "OUTGATE_EXIT_LINKS",
+        help_heading = "The way to the gateway",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(outgate_exit::MOST_LINKS))
+    )]
+    pub(crate) links: u32,
+    /// Go to the gateway through this HTTP proxy, or "none"; by default the one HTTPS_PROXY (for wss://), HTTP_PROXY (for
+    /// ws://) or ALL_PROXY names, unless NO_PROXY excepts the gateway. Targets are reached without it
+    #[arg(
+        long,
+        value_name = "http://[USER:PASSWORD@]HOST:PORT",
+        env = "OUTGATE_EXIT_PROXY",
+        help_heading = "The way to the gateway",
+        hide_env_values = true
+    )]
+    pub(crate) proxy: Option<String>,
+
+    /// Most tunnels at once, over all links
+    #[arg(
+        long,
+        value_name = "N",
+        env = "OUTGATE_EXIT_MAX_TUNNELS",
+        help_heading = "What it carries",
+        default_value_t = 4096,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(crate) max_tunnels: u32,
+    /// Most bytes per second over all tunnels, both ways together, such as 2MB/s; shared fairly
+    #[arg(
+        long,
+        value_name = "BYTES/S",
+        env = "OUTGATE_EXIT_SPEED",
+        help_heading = "What it carries",
+        value_parser = speed
+    )]
+    pub(crate) speed: Option<u64>,
+    /// How long a target may take to accept a connection, such as 10s
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "OUTGATE_EXIT_CONNECT_TIMEOUT",
+        help_heading = "What it carries",
+        default_value = "10s",
+        value_parser = some_time
+    )]
+    pub(crate) connect_timeout: Duration,
+    /// Leave from this address of this machine; @FILE reads it from a file, again after every rotation
+    #[arg(long, value_name = "IP|@FILE", env = "OUTGATE_EXIT_SOURCE", help_heading = "What it carries")]
+    pub(crate) source: Option<outgate_exit::Source>,
     /// Open a range of addresses that is closed by default (repeatable)
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", env = "OUTGATE_EXIT_ALLOW_TARGET", help_heading = "What it carries", value_delimiter = ',')]
     pub(crate) allow_target: Vec<IpNet>,
-    /// Trust this CA (PEM) for wss:// instead of the system's
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ca: Option<PathBuf>,
     /// How long open tunnels may go on after SIGTERM, such as 30s
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = outgate_store::amount::parse_duration)]
-    pub(crate) grace: std::time::Duration,
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "OUTGATE_EXIT_GRACE",
+        help_heading = "What it carries",
+        default_value = "30s",
+        value_parser = outgate_store::amount::parse_duration
+    )]
+    pub(crate) grace: Duration,
+
+    /// Run this with /bin/sh -c to get another address when the gateway asks (`outgate exits rotate ID`); exit code 0 says
+    /// that the new address is in use
+    #[arg(
+        long,
+        value_name = "CMD",
+        env = "OUTGATE_EXIT_ROTATE_COMMAND",
+        help_heading = "Rotating its address",
+        conflicts_with = "rotate_url"
+    )]
+    pub(crate) rotate_command: Option<String>,
+    /// POST to this URL instead, such as a modem's own page; a 2xx answer says that the new address is in use
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "OUTGATE_EXIT_ROTATE_URL",
+        help_heading = "Rotating its address",
+        hide_env_values = true
+    )]
+    pub(crate) rotate_url: Option<outgate_exit::HookUrl>,
+    /// The command is killed, or the URL given up, after this
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "OUTGATE_EXIT_ROTATE_TIMEOUT",
+        help_heading = "Rotating its address",
+        default_value = "60s",
+        value_parser = some_time
+    )]
+    pub(crate) rotate_timeout: Duration,
+}
+
+/// A duration that is not nothing.
+fn some_time(text: &str) -> Result<Duration, String> {
+    let time = outgate_store::amount::parse_duration(text).map_err(|error| error.to_string())?;
+    if time.is_zero() { Err("must be more than nothing".to_owned()) } else { Ok(time) }
+}
+
+/// A speed that moves something.
+fn speed(text: &str) -> Result<u64, String> {
+    let speed = outgate_store::amount::parse_speed(text).map_err(|error| error.to_string())?;
+    if speed < 1024 { Err("must be at least 1 KiB/s: less carries nothing".to_owned()) } else { Ok(speed) }
 }
 
 /// Explains a fault by its slug, or all faults a status may stand for; without an argument lists them all.

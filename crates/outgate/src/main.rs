@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             Ok(config) => serve("outgate=info,warn", station::run(config)),
             Err(problems) => wrong_config(&problems),
         },
-        Command::Exit(args) => serve("outgate=info,outgate_exit::agent=off,warn", run_exit::run(args)),
+        Command::Exit(args) => serve("outgate=info,outgate_exit::agent=off,outgate_exit::keeper=off,warn", run_exit::run(*args)),
         Command::Explain(args) => explain::run(&args),
         Command::Check(args) => match config::load(&args.file) {
             Ok(_) => {

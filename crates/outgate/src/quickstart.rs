@@ -61,6 +61,8 @@ async fn start(args: &cli::Quickstart, config: config::Config) -> Result<(Statio
     settings.dns = dns;
     // As long as the gateway drains: its open tunnels may go through this exit.
     settings.grace = DRAIN;
+    // A loopback does not break.
+    settings.links = 1;
     let local_exit = LocalExit::start(settings).await?;
     tell(&station, args, &own, &url);
     Ok((station, local_exit, drain))
@@ -160,9 +162,8 @@ impl LocalExit {
                 tokio::runtime::Builder::new_current_thread().enable_all().build_local(tokio::runtime::LocalOptions::default());
             match runtime {
                 Ok(runtime) => {
-                    let end = runtime.block_on(outgate_exit::run(settings, async {
-                        let _told = stopped.await;
-                    }));
+                    let end =
+                        runtime.block_on(outgate_exit::run(settings, async { drop(stopped.await) }, std::future::pending()));
                     if !matches!(end, outgate_exit::ExitEnd::Shutdown { .. }) {
                         eprintln(&format!("outgate: the local exit ended: {end}"));
                     }

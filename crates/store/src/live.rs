@@ -1,6 +1,8 @@
 //! The live registry as the console sees it: who must hear of a change, and who knows what is open right now.
 
+use std::fmt;
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +30,79 @@ pub trait Live: Send + Sync {
     fn key_usage(&self, key: &KeyId) -> Option<LiveUsage>;
     /// Delivers what was metered so far to the store; resolves when it is there or could not be delivered now.
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Where exits dial in; `None`: nowhere.
+    fn exit_door(&self) -> Option<ExitDoor>;
+    /// Asks an exit for another address; resolves when it is back with one or can't be, minutes later perhaps.
+    fn rotate_exit(&self, exit: ExitId) -> Pin<Box<dyn Future<Output = Result<Rotation, RotateError>> + Send + '_>>;
 }
+
+/// Where exits dial in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExitDoor {
+    /// The listener's address; may be the unspecified one.
+    pub address: SocketAddr,
+    /// Whether it has a certificate: `wss://`, else `ws://`.
+    pub tls: bool,
+}
+
+/// An exit asked for another address and is back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rotation {
+    /// The address it was seen from before.
+    pub before: IpAddr,
+    /// The address it is seen from now; perhaps the same.
+    pub after: IpAddr,
+    /// From the question to the sight of the address after.
+    pub took: Duration,
+}
+
+impl Rotation {
+    /// Is it another address?
+    pub fn changed(&self) -> bool {
+        self.before != self.after
+    }
+}
+
+/// Why an exit was not rotated, as far as is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RotateError {
+    /// It is not connected.
+    Offline,
+    /// It has no hook that could change its address.
+    NoHook,
+    /// A rotation of it is under way.
+    Busy,
+    /// Its address before could not be seen, and why; nothing was changed.
+    Unseen(String),
+    /// Its hook failed, in its own words.
+    Failed(String),
+    /// It was asked and has not come back.
+    Lost {
+        /// The address it was seen from before.
+        before: IpAddr,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+impl fmt::Display for RotateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Offline => f.write_str("the exit is not connected"),
+            Self::NoHook => {
+                f.write_str("the exit has no way to change its address: start it with --rotate-command or --rotate-url")
+            }
+            Self::Busy => f.write_str("a rotation of this exit is under way; wait for its end"),
+            Self::Unseen(why) => write!(f, "the exit's present address could not be seen: {why}"),
+            Self::Failed(why) => write!(f, "the exit's hook failed: {why}"),
+            Self::Lost { before, waited } => {
+                write!(f, "the exit was asked and has not come back within {} s; it left from {before} before", waited.as_secs())
+            }
+        }
+    }
+}
+
+impl std::error::Error for RotateError {}
 
 /// A connected exit.
 #[derive(Clone, PartialEq, Debug)]

@@ -43,9 +43,11 @@ pub(super) async fn enroll(State(desk): AtDesk, mut fields: Fields) -> Answer {
         max_tunnels: fields.number("max_tunnels"),
     };
     let new = fields.finish(Some(new))?;
+    let door = json!(desk.exit_door().map(|door| json!({ "address": door.address.to_string(), "tls": door.tls })));
     let (exit, token) = whole(async move { desk.enroll_exit(ADMIN, new).await }).await?;
     let mut body = view::exit(&exit, None);
     body["token"] = json!(token.expose());
+    body["door"] = door;
     Ok(created(&format!("/v1/exits/{}", exit.id), body))
 }
 
@@ -65,6 +67,20 @@ pub(super) async fn resume(State(desk): AtDesk, Named(id): Named<ExitId>, fields
     fields.finish(Some(()))?;
     let at = Arc::clone(&desk);
     Ok(shown_exit(&desk, &whole(async move { at.resume_exit(ADMIN, &id).await }).await?))
+}
+
+pub(super) async fn rotate(State(desk): AtDesk, Named(id): Named<ExitId>, fields: Fields) -> Answer {
+    fields.finish(Some(()))?;
+    let exit = id.clone();
+    let rotation = whole(async move { desk.rotate_exit(ADMIN, &exit).await }).await?;
+    let body = json!({
+        "id": id,
+        "before": rotation.before,
+        "after": rotation.after,
+        "changed": rotation.changed(),
+        "took_ms": u64::try_from(rotation.took.as_millis()).unwrap_or(u64::MAX),
+    });
+    Ok(Json(body).into_response())
 }
 
 fn shown_exit(desk: &Desk, exit: &Exit) -> Response {

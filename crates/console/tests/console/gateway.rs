@@ -10,10 +10,10 @@ use axum::routing::get;
 use jiff::Timestamp;
 use outgate_console::desk::Clock;
 use outgate_console::{Desk, Server, router};
-use outgate_store::live::{ExitHealth, ExitStatus, Live, LiveUsage};
+use outgate_store::live::{ExitDoor, ExitHealth, ExitStatus, Live, LiveUsage, RotateError, Rotation};
 use outgate_store::memory::Memory;
 use outgate_store::{
-    Counters, Exit, Hour, Key, KeyId, Labels, Period, Plan, PlanName, PoolName, SecretHash, Snapshot, Store, StoreFuture,
+    Counters, Exit, ExitId, Hour, Key, KeyId, Labels, Period, Plan, PlanName, PoolName, SecretHash, Snapshot, Store, StoreFuture,
     UsageBatch, UsageDelta,
 };
 use tokio::sync::oneshot;
@@ -85,6 +85,16 @@ impl Live for Told {
     }
     fn key_usage(&self, _key: &KeyId) -> Option<LiveUsage> {
         None
+    }
+    fn exit_door(&self) -> Option<ExitDoor> {
+        Some(ExitDoor { address: SocketAddr::from(([0, 0, 0, 0], 8443)), tls: true })
+    }
+    fn rotate_exit(&self, exit: ExitId) -> Pin<Box<dyn Future<Output = Result<Rotation, RotateError>> + Send + '_>> {
+        self.note(format!("rotate {exit}"));
+        let online = self.exits_online().iter().any(|status| status.id == exit);
+        let (before, after) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let rotation = Rotation { before, after, took: Duration::from_millis(1500) };
+        Box::pin(async move { if online { Ok(rotation) } else { Err(RotateError::Offline) } })
     }
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {

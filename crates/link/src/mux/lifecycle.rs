@@ -10,7 +10,9 @@ use std::{
 use super::{AnswerError, Ending, FLOOD, Mux, OpenError, Phase, Side, StreamError, remember};
 use crate::{
     frame::{self, Kind},
-    words::{Connect, ConnectWire, Connected, ConnectedWire, Fit, Goodbye, LinkEnd, Refusal, ResetReason, encode_json},
+    words::{
+        Connect, ConnectWire, Connected, ConnectedWire, Fit, Goodbye, LinkEnd, Refusal, ResetReason, Rotate, Rotated, encode_json,
+    },
 };
 
 /// Control frames that may wait while new tunnels are still asked for, in bytes.
@@ -240,6 +242,35 @@ impl Mux {
         self.committed = self.tunnels.values().map(|entry| entry.window as usize).sum();
         self.buffered = self.tunnels.values().map(|entry| entry.buffered as usize).sum();
         self.finished = self.tunnels.values().filter(|entry| entry.finished).count();
+    }
+
+    // ---- rotating ------------------------------------------------------------------------------------------------
+
+    /// Gateway: asks the exit to change its address.
+    pub fn ask_rotate(&mut self, rotate: &Rotate) {
+        if self.end.is_none() {
+            self.rotated = None;
+            encode_json(&mut self.control, Kind::Rotate, 0, rotate);
+            self.wake_driver();
+        }
+    }
+
+    /// Gateway: the answer, once it is there.
+    pub fn take_rotated(&mut self) -> Option<Rotated> {
+        self.rotated.take()
+    }
+
+    /// Exit: what the gateway asked for, once.
+    pub fn take_rotate(&mut self) -> Option<Rotate> {
+        self.rotate.take()
+    }
+
+    /// Exit: tells what became of it.
+    pub fn answer_rotate(&mut self, rotated: Rotated) {
+        if self.end.is_none() {
+            encode_json(&mut self.control, Kind::Rotated, 0, &rotated.fit());
+            self.wake_driver();
+        }
     }
 
     // ---- time ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use super::{Entry, FLOOD, Limits, Mux, Phase, Side};
 use crate::{
     frame::{self, Frame, Kind, Violation},
-    words::{ConnectWire, ConnectedWire, Goodbye, LinkEnd, Refusal, ResetReason, decode_json},
+    words::{ConnectWire, ConnectedWire, Fit, Goodbye, LinkEnd, Refusal, ResetReason, Rotated, decode_json},
 };
 
 /// Chunks of at least this length may stay slices of their message …
@@ -68,13 +68,22 @@ impl Mux {
                 self.peer_draining = true;
                 self.changed = true;
             }
+            (Kind::Rotate, Side::Exit) => {
+                self.rotate = Some(decode_json(kind, &payload)?);
+                self.changed = true;
+            }
+            (Kind::Rotated, Side::Gateway) => {
+                // It is shown to people: what a well-built exit would never send is cut here, too.
+                self.rotated = Some(decode_json::<Rotated>(kind, &payload)?.fit());
+                self.changed = true;
+            }
             (Kind::Goodbye, _) => {
                 let why: Goodbye = decode_json(kind, &payload)?;
                 self.fail(LinkEnd::Goodbye(why));
             }
             (Kind::Hello | Kind::Welcome, _)
-            | (Kind::Connect | Kind::Pong, Side::Gateway)
-            | (Kind::Connected | Kind::Refused | Kind::Ping, Side::Exit) => {
+            | (Kind::Connect | Kind::Pong | Kind::Rotate, Side::Gateway)
+            | (Kind::Connected | Kind::Refused | Kind::Ping | Kind::Rotated, Side::Exit) => {
                 return Err(Violation::OutOfPlace { kind, tunnel });
             }
         }

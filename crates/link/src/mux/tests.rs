@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::{AnswerError, Limits, Mux, OpenError, Side, StreamError};
 use crate::{
     frame::{self, Kind, Violation},
-    words::{Connect, Connected, Goodbye, LinkEnd, Refusal, ResetReason},
+    words::{Connect, Connected, Goodbye, LinkEnd, Refusal, ResetReason, Rotate, Rotated},
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -647,5 +647,28 @@ fn random_and_mutated_bytes_never_panic() {
         for entry in mux.tunnels.values().filter(|entry| entry.reset.is_none()) {
             assert_eq!(entry.buffered + entry.outstanding + entry.accrued, entry.window);
         }
+    }
+}
+
+#[test]
+fn an_exit_is_asked_to_rotate_and_answers() {
+    let mut pair = Pair::new(Limits::default());
+    pair.gateway.ask_rotate(&Rotate { id: "r1".into() });
+    pair.settle();
+    assert!(pair.exit.take_changed());
+    assert_eq!(pair.exit.take_rotate(), Some(Rotate { id: "r1".into() }));
+    assert_eq!(pair.exit.take_rotate(), None, "asked once");
+    pair.exit.answer_rotate(Rotated { id: "r1".into(), ok: false, why: Some("no\u{7}carrier".into()) });
+    pair.settle();
+    assert!(pair.gateway.take_changed());
+    assert_eq!(pair.gateway.take_rotated(), Some(Rotated { id: "r1".into(), ok: false, why: Some("no carrier".into()) }));
+    assert_eq!(pair.gateway.take_rotated(), None);
+    for (from, kind) in [(End::G, Kind::Rotated), (End::E, Kind::Rotate)] {
+        let mut wrong = Pair::new(Limits::default());
+        let mut message = Vec::new();
+        frame::encode(&mut message, kind, 0, b"{\"id\":\"r\",\"ok\":true}");
+        let receiver = if from == End::G { &mut wrong.exit } else { &mut wrong.gateway };
+        let end = receiver.on_message(message.into(), Instant::now());
+        assert!(matches!(end, Err(LinkEnd::Protocol(_))), "{kind:?}: {end:?}");
     }
 }

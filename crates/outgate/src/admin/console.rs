@@ -83,6 +83,11 @@ impl Console {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// A post that the console itself answers only when something far away is done.
+    pub(super) async fn post_patiently(&self, path: &str, body: &Value, patience: Duration) -> Result<Value, Trouble> {
+        self.ask_within(Method::POST, path, Some(body), patience).await
+    }
+
     pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Value, Trouble> {
         self.ask(Method::PATCH, path, Some(body)).await
     }
@@ -107,6 +112,10 @@ impl Console {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Trouble> {
+        self.ask_within(method, path, body, ANSWER).await
+    }
+
+    async fn ask_within(&self, method: Method, path: &str, body: Option<&Value>, patience: Duration) -> Result<Value, Trouble> {
         let stream = tokio::time::timeout(REACH, TcpStream::connect(&self.authority)).await;
         let stream = stream
             .map_err(|_| self.unreachable(&format!("it did not answer within {} s", REACH.as_secs())))?
@@ -130,9 +139,9 @@ impl Console {
                 }
             }
         };
-        let (status, body) = tokio::time::timeout(ANSWER, exchange)
+        let (status, body) = tokio::time::timeout(patience, exchange)
             .await
-            .map_err(|_| self.unreachable(&format!("it did not answer within {} s", ANSWER.as_secs())))?
+            .map_err(|_| self.unreachable(&format!("it did not answer within {} s", patience.as_secs())))?
             .map_err(|error| self.unreachable(&error.to_string()))?;
         let body = body.map_err(|error| self.unreachable(&error.to_string()))?;
         if status == 204 {

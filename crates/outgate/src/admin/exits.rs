@@ -1,4 +1,8 @@
-//! `outgate exits`: list, enroll, drain, resume, revoke.
+//! `outgate exits`: list, enroll, drain, resume, rotate, revoke.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use outgate_store::{Country, ExitId, PoolName, parse_city, parse_label};
@@ -17,7 +21,7 @@ Examples:
   outgate exits enroll --name \"phone 7\" --pool mobile --country de
   outgate exits list
   outgate exits drain ID
-An exit that fails too often is ejected: given no new tunnels until it passes a check after UNTIL, then let back slowly.")]
+  outgate exits rotate ID")]
 pub(crate) struct Exits {
     #[command(flatten)]
     pub(super) common: Common,
@@ -78,6 +82,14 @@ What isn't said here, the exit may say itself when it dials in.")]
     },
     /// End a drain
     Resume {
+        /// The exit
+        id: ExitId,
+    },
+    /// Have an exit change its address (its --rotate-command or --rotate-url), and see the address before and after
+    #[command(after_help = "\
+Meanwhile the exit gets no new tunnels. Exit code 0: it has another address now. 1: it has not, or nobody knows.
+The address is the one the gateway sees: behind a proxy on the exit's way, the proxy's.")]
+    Rotate {
         /// The exit
         id: ExitId,
     },
@@ -144,7 +156,8 @@ impl Exits {
                     let (id, token) = (text(exit, "id"), text(exit, "token"));
                     let shown = colour.paint(Paint::Heading, &token);
                     format!(
-                        "Exit enrolled. Its token is shown only now; keep it.\n\n  id     {id}\n  token  {shown}\n\nOn the machine that is to be the exit:\n  outgate exit --gateway ws://GATEWAY:PORT --token {token}"
+                        "Exit enrolled. Its token is shown only now; keep it.\n\n  id     {id}\n  token  {shown}\n\n{}",
+                        start_line(&exit["door"], &token)
                     )
                 })
             }
@@ -154,6 +167,7 @@ impl Exits {
             Action::Drain { id } => {
                 act(console, output, &id, "drain", "draining: no new tunnels, the open ones may finish").await
             }
+            Action::Rotate { id } => rotate(console, output, &id).await,
             Action::Resume { id } => act(console, output, &id, "resume", "given tunnels again").await,
         }
     }
@@ -162,4 +176,114 @@ impl Exits {
 async fn act(console: &Console, output: &mut Output<'_>, id: &ExitId, action: &str, outcome: &str) -> Result<(), Trouble> {
     let exit = console.post(&format!("/v1/exits/{id}/{action}"), &json!({})).await?;
     output.one(&exit, |_, _| format!("Exit {id} is {outcome}."))
+}
+
+/// The longest that a hook may take by its exit's word, and the gateway's own waits around it.
+const ROTATION: Duration = Duration::from_secs(15 * 60);
+
+async fn rotate(console: &Console, output: &mut Output<'_>, id: &ExitId) -> Result<(), Trouble> {
+    let (path, nothing) = (format!("/v1/exits/{id}/rotate"), json!({}));
+    let mut asking = std::pin::pin!(console.post_patiently(&path, &nothing, ROTATION));
+    let mut progress = Progress::new();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let rotation = loop {
+        tokio::select! {
+            done = &mut asking => break done,
+            _ = ticks.tick() => progress.show(id),
+        }
+    };
+    progress.end();
+    let rotation = rotation?;
+    let (before, after) = (text(&rotation, "before"), text(&rotation, "after"));
+    let seconds = rotation["took_ms"].as_f64().unwrap_or_default() / 1_000.0;
+    output.one(&rotation, |rotation, colour| {
+        let (paint, verdict) = match rotation["changed"].as_bool() {
+            Some(true) => (Paint::Good, "changed"),
+            Some(false) | None => (Paint::Careful, "not changed"),
+        };
+        format!("Exit {id}: address {} in {seconds:.1} s: {before} before, {after} now.", colour.paint(paint, verdict))
+    })?;
+    if rotation["changed"] == true {
+        return Ok(());
+    }
+    output.end()?;
+    Err(Trouble::failed(format!("the exit's hook said that it worked, but it still leaves from {after}"))
+        .next("Does the hook wait until the new address is in use? Does the line give another address at all?"))
+}
+
+/// How long it has taken so far, on a terminal only.
+struct Progress {
+    started: Instant,
+    terminal: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { started: Instant::now(), terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, id: &ExitId) {
+        self.write(&format!("\r\x1b[Krotating {id}: {} s", self.started.elapsed().as_secs()));
+    }
+
+    fn end(&mut self) {
+        self.write("\r\x1b[K");
+    }
+
+    fn write(&mut self, text: &str) {
+        if self.terminal {
+            // Nobody reads it: then nobody misses it.
+            let mut stderr = std::io::stderr();
+            let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        }
+    }
+}
+
+/// What to run on the machine that is to be the exit.
+fn start_line(door: &Value, token: &str) -> String {
+    let Some(address) = door["address"].as_str().and_then(|address| address.parse::<SocketAddr>().ok()) else {
+        return "This gateway has no door for exits yet: add [exits] with address = \"0.0.0.0:8443\" to its configuration."
+            .to_owned();
+    };
+    let tls = door["tls"] == true;
+    let scheme = if tls { "wss" } else { "ws" };
+    // A certificate is for a name, and the unspecified address is no address to dial.
+    let (host, note) = match tls || address.ip().is_unspecified() {
+        false => (address.to_string(), String::new()),
+        true => {
+            let which = if tls {
+                "the gateway's name as in its certificate"
+            } else {
+                "the gateway's name or address as that machine reaches it"
+            };
+            (format!("HOST:{}", address.port()), format!("\n\nHOST is {which}."))
+        }
+    };
+    format!("On the machine that is to be the exit:\n  outgate exit --gateway {scheme}://{host} --token {token}{note}")
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn the_line_to_start_an_exit_fits_the_door() {
+        let cases = [
+            (json!({ "address": "192.0.2.1:8082", "tls": false }), "--gateway ws://192.0.2.1:8082 --token T"),
+            (
+                json!({ "address": "[::]:8082", "tls": false }),
+                "--gateway ws://HOST:8082 --token T\n\nHOST is the gateway's name or address",
+            ),
+            (
+                json!({ "address": "0.0.0.0:8443", "tls": true }),
+                "--gateway wss://HOST:8443 --token T\n\nHOST is the gateway's name as in",
+            ),
+            (json!({ "address": "192.0.2.1:8443", "tls": true }), "--gateway wss://HOST:8443"),
+            (Value::Null, "[exits]"),
+        ];
+        for (door, part) in cases {
+            let line = start_line(&door, "T");
+            assert!(line.contains(part), "{door}: {line}");
+        }
+    }
 }

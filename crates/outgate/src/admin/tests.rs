@@ -7,10 +7,10 @@ use std::sync::Arc;
 use clap::Parser;
 use jiff::Timestamp;
 use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, router};
-use outgate_store::live::{ExitStatus, Live, LiveUsage};
+use outgate_store::live::{ExitDoor, ExitStatus, Live, LiveUsage, RotateError, Rotation};
 use outgate_store::memory::Memory;
 use outgate_store::{
-    Audit, Change, Counters, Exit, Hour, Key, KeyId, Period, Plan, PlanName, Secret, Store, UsageBatch, UsageDelta,
+    Audit, Change, Counters, Exit, ExitId, Hour, Key, KeyId, Period, Plan, PlanName, Secret, Store, UsageBatch, UsageDelta,
 };
 use serde_json::{Value, json};
 
@@ -39,6 +39,14 @@ impl Live for Idle {
     }
     fn key_usage(&self, _key: &KeyId) -> Option<LiveUsage> {
         None
+    }
+    fn exit_door(&self) -> Option<ExitDoor> {
+        Some(ExitDoor { address: ([0, 0, 0, 0], 8443).into(), tls: true })
+    }
+    fn rotate_exit(&self, _exit: ExitId) -> Pin<Box<dyn Future<Output = Result<Rotation, RotateError>> + Send + '_>> {
+        Box::pin(async {
+            Ok(Rotation { before: [192, 0, 2, 1].into(), after: [192, 0, 2, 2].into(), took: std::time::Duration::from_secs(7) })
+        })
     }
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {})
@@ -187,7 +195,11 @@ async fn exits_and_usage() {
     let heavy = gateway.json("exits enroll --weight 10 --max-tunnels 200 --carrier Example").await;
     assert_eq!((&heavy["weight"], &heavy["max_tunnels"], &heavy["carrier"]), (&json!(10), &json!(200), &json!("Example")));
     assert_eq!((&exit["weight"], &exit["max_tunnels"]), (&json!(1), &Value::Null));
-    assert!(gateway.done("exits enroll").await.contains("outgate exit --gateway ws://"));
+    assert!(gateway.done("exits enroll").await.contains("outgate exit --gateway wss://HOST:8443 --token "));
+    let rotated = gateway.done(&format!("exits rotate {id}")).await;
+    assert!(rotated.contains("changed in 7.0 s: 192.0.2.1 before, 192.0.2.2 now"), "{rotated}");
+    let audit = gateway.store.audit(outgate_store::AuditQuery { subject: Some(id.to_owned()), before: None, limit: 1 }).await;
+    assert_eq!(audit.expect("readable")[0].entry.what, "exit.rotate");
     for (action, status) in [("drain", "draining"), ("resume", "active"), ("revoke", "revoked")] {
         assert_eq!(gateway.json(&format!("exits {action} {id}")).await["status"], Value::from(status));
     }

@@ -34,7 +34,9 @@ pub(crate) struct Problems {
 }
 
 /// Variables that are no settings of a file.
-const OTHER_VARIABLES: [&str; 3] = ["OUTGATE_ADMIN_TOKEN", "OUTGATE_EXIT_TOKEN", "OUTGATE_DATA"];
+const OTHER_VARIABLES: [&str; 2] = ["OUTGATE_ADMIN_TOKEN", "OUTGATE_DATA"];
+/// The options of `outgate exit` are variables, too, and the command line checks them.
+const OF_AN_EXIT: &str = "OUTGATE_EXIT_";
 
 /// A table of the file.
 pub(crate) struct Section {
@@ -62,7 +64,8 @@ impl Problems {
     /// Variables that no setting has are mistakes: told like unknown keys. To be called when all settings were read.
     pub(crate) fn unknown_variables(&self) {
         let known = self.variables.borrow();
-        for name in self.env.keys().filter(|name| !known.contains(*name) && !OTHER_VARIABLES.contains(&name.as_str())) {
+        let other = |name: &str| OTHER_VARIABLES.contains(&name) || name.starts_with(OF_AN_EXIT);
+        for name in self.env.keys().filter(|name| !known.contains(*name) && !other(name)) {
             let near = known.iter().map(|k| (strsim::damerau_levenshtein(name, k), k)).min();
             let hint = near.filter(|(distance, _)| *distance <= 3).map_or(String::new(), |(_, k)| format!("; did you mean {k}?"));
             self.add(None, "", format_args!("the environment variable {name} is no setting{hint}"));

@@ -282,6 +282,9 @@ async fn a_configured_gateway_with_an_exit_over_tls() {
     let mut wary = start_exit(&url, token, &[]);
     wary.line("a refusal to trust", |line| line.contains("no link").then_some(()));
     drop(wary);
+    let mut naive = start_exit(&url.replace("wss://", "ws://"), token, &[]);
+    naive.line("the fix", |line| line.contains("the URL must begin with wss://").then_some(()));
+    drop(naive);
     let ca = folder.path().join("ca.pem");
     let mut exit = start_exit(&url, token, &["--ca", ca.to_str().expect("UTF-8")]);
     exit.line("the link", |line| line.contains("linked to gw-tls").then_some(()));

@@ -1,5 +1,9 @@
 //! The agent against a gateway of a few lines, over real sockets.
 
+mod proxied;
+mod rotate;
+mod several;
+
 use std::{error::Error, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use outgate_exit::{Event, ExitEnd, Reconnect, Settings, Token, run};
@@ -114,6 +118,7 @@ where
 
 struct Agent {
     stop: oneshot::Sender<()>,
+    at_once: oneshot::Sender<()>,
     task: JoinHandle<ExitEnd>,
     events: mpsc::UnboundedReceiver<Event>,
 }
@@ -132,14 +137,18 @@ impl Agent {
             refused: Duration::from_millis(100),
             ..Reconnect::default()
         };
+        settings.links = 1;
         settings.grace = Duration::from_millis(200);
         settings.allow_targets = vec!["127.0.0.0/8".parse().expect("a range")];
         adjust(&mut settings);
         let (stop, stopped) = oneshot::channel();
-        let task = spawn_local(run(settings, async {
-            let _ = stopped.await;
-        }));
-        Agent { stop, task, events }
+        let (at_once, ended) = oneshot::channel::<()>();
+        let when = async |told: oneshot::Receiver<()>| match told.await {
+            Ok(()) => {}
+            Err(_) => std::future::pending().await,
+        };
+        let task = spawn_local(async move { run(settings, when(stopped), when(ended)).await });
+        Agent { stop, at_once, task, events }
     }
 
     async fn event(&mut self) -> Event {
@@ -148,7 +157,9 @@ impl Agent {
 
     async fn stop(self) -> Result<ExitEnd, Box<dyn Error>> {
         let _ = self.stop.send(());
-        Ok(within("the end", self.task).await?)
+        let end = within("the end", self.task).await?;
+        drop(self.at_once);
+        Ok(end)
     }
 }
 
@@ -394,10 +405,10 @@ async fn a_wrong_token_is_told_and_a_revoked_one_ends_it() -> Outcome {
         let gateway = Gateway::start(Answer::Welcome, None).await?;
         let mut agent = Agent::start(gateway.address, |settings| settings.token = Token::new("a-wrong-one"));
         for _ in 0..2 {
-            let Event::Failed { why } = agent.event().await else { return Err("linked".into()) };
+            let Event::Failed { why, .. } = agent.event().await else { return Err("linked".into()) };
             assert!(why.contains("401") && why.contains("unknown token"), "{why}");
             assert!(!why.contains("a-wrong-one"));
-            assert_eq!(agent.event().await, Event::Retry { wait: Duration::from_millis(100) });
+            assert_eq!(agent.event().await, Event::Retry { link: 1, wait: Duration::from_millis(100) });
         }
         assert_eq!(agent.stop().await?, ExitEnd::Shutdown { cut: 0 });
 
@@ -431,7 +442,7 @@ async fn a_draining_gateway_is_left_without_cutting_tunnels() -> Outcome {
         let mut gateway = Gateway::start_at(&address, Answer::Welcome, None).await?;
         old.link.drain();
         let new = gateway.link().await;
-        assert_eq!(agent.event().await, Event::GatewayDraining);
+        assert_eq!(agent.event().await, Event::GatewayDraining { link: 1 });
         assert!(!old.link.is_closed() && !new.link.is_draining());
         tunnel.write_all(b"still here").await?;
         let mut heard = [0; 10];
@@ -551,7 +562,7 @@ async fn a_silent_target_times_out_or_is_given_up_with_its_question() -> Outcome
 async fn settings_that_cannot_work_end_it_at_once() -> Outcome {
     let mut settings = Settings::new("wss://gw.example.test".parse()?, Token::new(TOKEN));
     settings.ca_file = Some("/nonexistent/ca.pem".into());
-    let end = LocalSet::new().run_until(run(settings, std::future::pending())).await;
+    let end = LocalSet::new().run_until(run(settings, std::future::pending(), std::future::pending())).await;
     assert!(matches!(end, ExitEnd::Unusable { why } if why.contains("/nonexistent/ca.pem")));
     Ok(())
 }
