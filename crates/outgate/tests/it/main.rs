@@ -3,12 +3,13 @@
 //! What belongs where: `provocations` makes every fault of the catalogue happen and checks all its outputs;
 //! `documents` holds documents 000 and 001 against their dialects, row by row; `http` is forwarding by the
 //! rules of RFC 9110 and 9112; `transfer` moves bytes in bulk and holds tunnels open; `ledger` is usage, plans
-//! and key states under traffic; `attack` is hostile input; `command` is the command line; `tidy` keeps the
+//! and key states under traffic; `fleet` is pools, places, sessions and health with exits by the hundred; `attack` is hostile input; `command` is the command line; `tidy` keeps the
 //! catalogue, its pages and its provocations together.
 
 mod attack;
 mod command;
 mod documents;
+mod fleet;
 mod http;
 mod ledger;
 mod provocations;
