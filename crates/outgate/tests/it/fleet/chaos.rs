@@ -29,7 +29,7 @@ fn ask(at: usize) -> Ask {
 #[tokio::test]
 async fn whatever_happens_to_the_fleet() {
     let quickstart = Quickstart::new(OUTGATE).env("OUTGATE_TIMEOUTS_HEARTBEAT", "300ms").env("OUTGATE_TIMEOUTS_DEAD", "1500ms");
-    let gateway = quickstart.env("OUTGATE_FLEET_CHECK_INTERVAL", "500ms").start();
+    let gateway = quickstart.env("OUTGATE_FLEET_CHECK_INTERVAL", "500ms").env("OUTGATE_FLEET_EJECT_FOR", "1s").start();
     let echo = Echo::start();
     let middleman = Middleman::start(door(&gateway));
     let mut fleet = Fleet::new();
@@ -63,16 +63,24 @@ async fn whatever_happens_to_the_fleet() {
         silent_deaths.iter().all(|id| !online.contains_key(*id)).then_some(())
     })
     .await;
-    // And what still answers pings but carries nothing is not asked any more.
+    // And what still answers pings but does not do its work is set aside.
+    let useless = [lying, refusing, silent];
+    let health = |id: &String| online(&gateway).get(id).map(|exit| exit["health"].clone());
+    for id in useless {
+        until("the useless to be set aside", || (health(id)? == "ejected").then_some(())).await;
+    }
     let before = echo.accepted();
     until("requests after the harm", || (echo.accepted() >= before + 120).then_some(())).await;
+
+    // All but the killed one come back.
     fleet.process(frozen).signal(Signal::CONT);
     middleman.set(Weather::Fair);
-    until("who can come back to be back", || {
-        let online = online(&gateway);
-        [frozen, partitioned, also_partitioned].iter().all(|id| online.contains_key(*id)).then_some(())
-    })
-    .await;
+    for id in [slow, lying, refusing, silent] {
+        fleet.tell(id, Manner::Honest);
+    }
+    for id in &harmed[1..] {
+        until("who can come back to be back", || (health(id)? != "ejected").then_some(())).await;
+    }
 
     let trials = load.stop();
     let verdict = Verdict::of(&fleet, &trials, &harmed.iter().cloned().collect::<HashSet<_>>());
