@@ -28,8 +28,19 @@ fn ask(at: usize) -> Ask {
 
 #[tokio::test]
 async fn whatever_happens_to_the_fleet() {
-    let quickstart = Quickstart::new(OUTGATE).env("OUTGATE_TIMEOUTS_HEARTBEAT", "300ms").env("OUTGATE_TIMEOUTS_DEAD", "1500ms");
-    let gateway = quickstart.env("OUTGATE_FLEET_CHECK_INTERVAL", "500ms").env("OUTGATE_FLEET_EJECT_FOR", "1s").start();
+    // Quicker than the defaults, of which each step would take this test half a minute.
+    let hasty = [
+        ("TIMEOUTS_HEARTBEAT", "300ms"),
+        ("TIMEOUTS_DEAD", "1500ms"),
+        ("TIMEOUTS_SETUP", "4s"),
+        ("FLEET_CHECK_INTERVAL", "500ms"),
+        ("FLEET_EJECT_AFTER", "2"),
+        ("FLEET_EJECT_FOR", "500ms"),
+        ("FLEET_EJECT_MOST", "500ms"),
+    ];
+    let hasty =
+        hasty.into_iter().fold(Quickstart::new(OUTGATE), |with, (name, value)| with.env(&format!("OUTGATE_{name}"), value));
+    let gateway = hasty.start();
     let echo = Echo::start();
     let middleman = Middleman::start(door(&gateway));
     let mut fleet = Fleet::new();
