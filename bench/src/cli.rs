@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::chaos::Harm;
 use crate::measure::Measure;
 
 /// Measures forward proxies side by side.
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Run(RunLine),
     /// Memory and CPU of `outgate exit` alone: idle, with tunnels, under load.
     Exit(ExitLine),
+    /// A fleet of exits that are killed, frozen, cut off, slow or lying under load; writes docs/fleet.md.
+    Chaos(ChaosLine),
 }
 
 #[derive(Args)]
@@ -90,6 +93,31 @@ pub(crate) struct LoadLine {
     /// The core those are pinned to.
     #[arg(long)]
     pub(crate) watch_core: Option<usize>,
+}
+
+#[derive(Args)]
+pub(crate) struct ChaosLine {
+    /// For development: 6 s each, no page written.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only these.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    pub(crate) only: Vec<Harm>,
+    /// Exits; a tenth of them is harmed.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) exits: usize,
+    /// Set-ups per second.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) rate: u32,
+    /// Seconds after the harm that are counted.
+    #[arg(long, default_value_t = 14)]
+    pub(crate) seconds: u64,
+    /// The Outgate binary.
+    #[arg(long, default_value = "target/release/outgate")]
+    pub(crate) outgate: PathBuf,
+    /// The page to write. Default docs/fleet.md, and nothing with --quick or --only.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Args)]

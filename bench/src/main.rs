@@ -13,10 +13,13 @@
 //! Nothing here trusts a proxy: every status, every echoed byte and every bulk byte is checked and counted, and the first
 //! wrong one ends the run ([`failure`]).
 //!
+//! `outgate-bench chaos` is apart: it harms a fleet of exits under load and counts what clients see of it ([`chaos`]).
+//!
 //! To add a new peer: 1. give it a row in `peers::PEERS` with the measures it can do; 2. write its configuration in
 //! `peers/configs.rs`; 3. teach `bench/run` how to install it; 4. if a goal is set against it, add a row to `goals::GOALS`.
 //! To add a new measure: 1. a variant in [`measure`]; 2. a module under `load/` that fills a `Reading`; 3. a section in [`report`].
 
+mod chaos;
 mod child;
 mod cli;
 mod exit;
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Load(line) => load::run(&line),
         Command::Run(line) => run::run(&line),
         Command::Exit(line) => exit::run(&line),
+        Command::Chaos(line) => chaos::run(&line),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

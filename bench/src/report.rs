@@ -10,7 +10,7 @@ use crate::run::{Findings, NOISE_LIMIT, Plan};
 use crate::stats::Spread;
 
 /// What follows this line in an existing page was written by hand and is kept.
-const BY_HAND: &str = "<!-- Below this line: written by hand, kept by the next run. -->";
+pub(crate) const BY_HAND: &str = "<!-- Below this line: written by hand, kept by the next run. -->";
 
 /// A column of a measure's table: a reading's field, alone or against the measure's reference.
 struct Column {
@@ -200,7 +200,7 @@ fn spread(found: Spread, digits: usize) -> String {
 }
 
 /// A Markdown table that also reads well as plain text. The first row is the header.
-fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3);
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -246,22 +246,7 @@ pub(crate) struct Setting {
 
 impl Setting {
     pub(crate) fn look(plan: &Plan, ground: &Ground, missing: &[&str]) -> Self {
-        let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-        let value = |text: &str, key: &str| -> String {
-            let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("unknown");
-            line.trim_matches([' ', '\t', ':', '=', '"']).to_string()
-        };
-        let cpuinfo = read("/proc/cpuinfo");
-        let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
-        let mut facts = vec![
-            ("CPU".into(), format!("{}, {cores} cores", value(&cpuinfo, "model name"))),
-            ("Memory".into(), value(&read("/proc/meminfo"), "MemTotal")),
-            ("Kernel".into(), read("/proc/sys/kernel/osrelease").trim().to_string()),
-            ("System".into(), value(&read("/etc/os-release"), "PRETTY_NAME")),
-        ];
-        if let Some(commit) = commit() {
-            facts.push(("Commit".into(), commit));
-        }
+        let facts = machine();
         let mut peers = vec![["name", "version", "what"].map(String::from).to_vec()];
         for peer in &plan.peers {
             let version = peer.version(ground).unwrap_or_else(|| "–".into());
@@ -288,6 +273,27 @@ impl Setting {
         }
         text
     }
+}
+
+/// The machine and the commit that was measured on it, as pairs of name and fact.
+pub(crate) fn machine() -> Vec<(String, String)> {
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let value = |text: &str, key: &str| -> String {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("unknown");
+        line.trim_matches([' ', '\t', ':', '=', '"']).to_string()
+    };
+    let cpuinfo = read("/proc/cpuinfo");
+    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+    let mut facts = vec![
+        ("CPU".into(), format!("{}, {cores} cores", value(&cpuinfo, "model name"))),
+        ("Memory".into(), value(&read("/proc/meminfo"), "MemTotal")),
+        ("Kernel".into(), read("/proc/sys/kernel/osrelease").trim().to_string()),
+        ("System".into(), value(&read("/etc/os-release"), "PRETTY_NAME")),
+    ];
+    if let Some(commit) = commit() {
+        facts.push(("Commit".into(), commit));
+    }
+    facts
 }
 
 /// The commit measured, with a `+` if the tree had changes.

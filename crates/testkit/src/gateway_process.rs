@@ -1,7 +1,8 @@
 //! The real binary as a child process, from its first line to its records.
 
 use std::ffi::{OsStr, OsString};
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
-use crate::patience::until;
+use crate::patience::{HANG, until};
 use crate::wire::Credentials;
 
 /// How to start `outgate quickstart`. Loopback and its ports are open to targets unless told otherwise.
@@ -163,10 +164,28 @@ impl GatewayProcess {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Asks the admin API without a process for each question; a `body` of null is none. The answer's JSON.
+    ///
+    /// # Panics
+    /// If it is not a 2xx.
+    #[must_use]
+    pub fn api(&self, method: &str, path: &str, body: &Value) -> Value {
+        let (status, answer) = ask_json(self.console(), self.told("admin_token"), method, path, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+        answer
+    }
+
     /// One more exit for this gateway, as another process.
     #[must_use]
     pub fn exit(&self, arguments: &[&str]) -> Daemon {
-        let fixed = ["exit", "--gateway", self.told("exit_gateway_url"), "--token", self.told("exit_token")];
+        self.exit_enrolled(self.told("exit_token"), arguments)
+    }
+
+    /// An exit in another process, with the token of its own enrolment.
+    #[must_use]
+    pub fn exit_enrolled(&self, token: &str, arguments: &[&str]) -> Daemon {
+        let fixed = ["exit", "--gateway", self.told("exit_gateway_url"), "--token", token];
         let arguments: Vec<OsString> = fixed.iter().chain(arguments).map(OsString::from).collect();
         Daemon::start(&self.executable, &arguments, &[])
     }
@@ -196,6 +215,25 @@ impl GatewayProcess {
         })
         .await
     }
+}
+
+/// One request of the admin API on a connection of its own: status and JSON.
+fn ask_json(console: SocketAddr, token: &str, method: &str, path: &str, body: &Value) -> std::io::Result<(u16, Value)> {
+    let mut tcp = TcpStream::connect(console)?;
+    tcp.set_read_timeout(Some(HANG))?;
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {console}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    tcp.write_all(format!("{head}{body}").as_bytes())?;
+    let mut answer = Vec::new();
+    tcp.read_to_end(&mut answer)?;
+    let text = String::from_utf8_lossy(&answer);
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok((status, if body.is_empty() { Value::Null } else { serde_json::from_str(body)? }))
 }
 
 /// The JSON lines of a file that may not exist yet; a last line still being written is left for the next look.

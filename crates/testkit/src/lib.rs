@@ -6,6 +6,8 @@
 //!
 //! - [`origin`]: a well-behaved HTTP/1.1 origin that remembers what it was sent
 //! - [`script`]: an origin that does exactly what its steps say, most of it wrong
+//! - [`echo`]: sends back whatever it gets
+//! - [`middleman`]: a bad network in front of any address: silent, slow, cut
 //! - [`dead`]: addresses that refuse, or that never answer a SYN
 //! - [`ca`]: a certificate authority for one test
 //! - [`dns`]: a resolver that answers, fails or stays silent by name
@@ -25,8 +27,10 @@ pub mod ca;
 pub mod daemon;
 pub mod dead;
 pub mod dns;
+pub mod echo;
 pub mod gateway_process;
 mod listener;
+pub mod middleman;
 pub mod open_files;
 pub mod origin;
 pub mod patience;

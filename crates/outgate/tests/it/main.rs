@@ -2,9 +2,10 @@
 //!
 //! What belongs where: `provocations` makes every fault of the catalogue happen and checks all its outputs;
 //! `documents` holds documents 000 and 001 against their dialects, row by row; `http` is forwarding by the
-//! rules of RFC 9110 and 9112; `failover` is exits that fail and sessions that move; `agent` is `outgate exit` as
-//! a process; `transfer` moves bytes in bulk and holds tunnels open; `ledger` is usage, plans
-//! and key states under traffic; `attack` is hostile input; `command` is the command line; `tidy` keeps the
+//! rules of RFC 9110 and 9112; `failover` is exits that fail and sessions that move; `fleet` is pools, places, sessions and
+//! health with exits by the hundred; `agent` is `outgate exit` as a process; `transfer` moves bytes in bulk and holds tunnels
+//! open; `ledger` is usage, plans and key states under traffic; `attack` is hostile input; `command` is the command line;
+//! `tidy` keeps the
 //! catalogue, its pages and its provocations together.
 
 mod agent;
@@ -12,6 +13,7 @@ mod attack;
 mod command;
 mod documents;
 mod failover;
+mod fleet;
 mod http;
 mod ledger;
 mod provocations;
