@@ -341,6 +341,13 @@ impl<L> Fleet<L> {
         self.sessions.shard(name).move_to(name, number);
     }
 
+    /// Whether a session is still with this exit: neither moved, nor rotated, nor over.
+    pub fn is_with(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, exit: &ExitId, now: u64) -> bool {
+        let name = self.sessions.name(identity(stay.key, pool, wanted, stay.session));
+        let binding = self.sessions.shard(name).find(name);
+        binding.is_some_and(|binding| binding.holds(now) && binding.exit == self.number(exit))
+    }
+
     /// Ends a session's time: its next use gets another exit, where there is one. Whether there was such a session.
     pub fn rotate(&self, key: &str, pool: &PoolName, wanted: &Wanted, session: &str, now: u64) -> bool {
         let name = self.sessions.name(identity(key, pool, wanted, session));
