@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Load(LoadLine),
     /// The whole comparison: starts origin and proxies, measures in interleaved rounds, reports.
     Run(RunLine),
+    /// What choosing an exit costs, from 10 to 100,000 of them; prints a table.
+    Fleet,
 }
 
 #[derive(Args)]

@@ -11,6 +11,8 @@
 //! Nothing here trusts a proxy: every status, every echoed byte and every bulk byte is checked and counted, and the first
 //! wrong one ends the run ([`failure`]).
 //!
+//! `outgate-bench fleet` stays in its own process: what choosing among 100,000 exits and a million sessions costs ([`fleet`]).
+//!
 //! To add a new peer: 1. give it a row in `peers::PEERS` with the measures it can do; 2. write its configuration in
 //! `peers/configs.rs`; 3. teach `bench/run` how to install it; 4. if a goal is set against it, add a row to `goals::GOALS`.
 //! To add a new measure: 1. a variant in [`measure`]; 2. a module under `load/` that fills a `Reading`; 3. a section in [`report`].
@@ -18,6 +20,7 @@
 mod child;
 mod cli;
 mod failure;
+mod fleet;
 mod goals;
 mod load;
 mod measure;
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Origin(line) => origin::serve(&line),
         Command::Load(line) => load::run(&line),
         Command::Run(line) => run::run(&line),
+        Command::Fleet => fleet::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
