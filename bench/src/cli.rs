@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Exit(ExitLine),
     /// A fleet of exits that are killed, frozen, cut off, slow or lying under load; writes docs/fleet.md.
     Chaos(ChaosLine),
+    /// What choosing an exit costs, from 10 to 100,000 of them; prints a table.
+    Fleet,
 }
 
 #[derive(Args)]

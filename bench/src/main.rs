@@ -14,6 +14,7 @@
 //! wrong one ends the run ([`failure`]).
 //!
 //! `outgate-bench chaos` is apart: it harms a fleet of exits under load and counts what clients see of it ([`chaos`]).
+//! `outgate-bench fleet` stays in its own process: what choosing among 100,000 exits and a million sessions costs ([`fleet`]).
 //!
 //! To add a new peer: 1. give it a row in `peers::PEERS` with the measures it can do; 2. write its configuration in
 //! `peers/configs.rs`; 3. teach `bench/run` how to install it; 4. if a goal is set against it, add a row to `goals::GOALS`.
@@ -24,6 +25,7 @@ mod child;
 mod cli;
 mod exit;
 mod failure;
+mod fleet;
 mod goals;
 mod load;
 mod measure;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Run(line) => run::run(&line),
         Command::Exit(line) => exit::run(&line),
         Command::Chaos(line) => chaos::run(&line),
+        Command::Fleet => fleet::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

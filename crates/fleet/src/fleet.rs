@@ -205,7 +205,7 @@ impl<L> Fleet<L> {
         if index.entries[at as usize].labels != *link.labels {
             // Where it is now is what its newest link says; nothing may leave from where it was under that name.
             index.entries[at as usize].links.clear();
-            index.relabel(at, link.labels, now);
+            index.relabel(at, link.labels);
         }
         let entry = &mut index.entries[at as usize];
         if entry.links.is_empty() {
@@ -216,7 +216,7 @@ impl<L> Fleet<L> {
         entry.member.agree(link.terms);
         entry.draining = link.terms.draining;
         entry.links.push(Joined { seat: Arc::new(seat), draining: false });
-        index.settle(at, now);
+        index.settle(at);
         self.keep_half(&mut index, now);
         Some(id)
     }
@@ -240,7 +240,7 @@ impl<L> Fleet<L> {
         let mut index = pool.write();
         let Some(at) = index.by_id.get(exit).copied() else { return };
         change(&mut index.entries[at as usize].links);
-        index.settle(at, now);
+        index.settle(at);
         index.forget_if_gone(at, now);
         self.keep_half(&mut index, now);
     }
@@ -253,7 +253,7 @@ impl<L> Fleet<L> {
             let entry = &mut index.entries[at as usize];
             entry.member.agree(terms);
             entry.draining = terms.draining;
-            index.settle(at, now);
+            index.settle(at);
             self.keep_half(&mut index, now);
         }
     }
@@ -341,6 +341,13 @@ impl<L> Fleet<L> {
         self.sessions.shard(name).move_to(name, number);
     }
 
+    /// Whether a session is still with this exit: neither moved, nor rotated, nor over.
+    pub fn is_with(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, exit: &ExitId, now: u64) -> bool {
+        let name = self.sessions.name(identity(stay.key, pool, wanted, stay.session));
+        let binding = self.sessions.shard(name).find(name);
+        binding.is_some_and(|binding| binding.holds(now) && binding.exit == self.number(exit))
+    }
+
     /// Ends a session's time: its next use gets another exit, where there is one. Whether there was such a session.
     pub fn rotate(&self, key: &str, pool: &PoolName, wanted: &Wanted, session: &str, now: u64) -> bool {
         let name = self.sessions.name(identity(key, pool, wanted, session));
@@ -415,7 +422,7 @@ impl<L> Fleet<L> {
                     true => entry.record.let_back(member, now),
                     false => entry.record.eject(member, Ailment::Check, now, health),
                 }
-                index.settle(at, now);
+                index.settle(at);
                 self.keep_half(&mut index, now);
             }
             at.is_some()
@@ -439,7 +446,7 @@ impl<L> Fleet<L> {
         }
         let entry = &mut index.entries[at as usize];
         entry.record.eject(member, why, now, &self.settings.health);
-        index.settle(at, now);
+        index.settle(at);
     }
 
     /// When well ones left, so that more than half of the rest is set aside, those closest to their return come back.
@@ -453,7 +460,7 @@ impl<L> Fleet<L> {
             let entry = &mut index.entries[at as usize];
             let member = entry.member.clone();
             entry.record.let_back(&member, now);
-            index.settle(at, now);
+            index.settle(at);
         }
     }
 
@@ -474,15 +481,9 @@ impl<L> Fleet<L> {
                 })
                 .collect();
             for at in gone {
-                index.forget(at, now);
+                index.forget(at);
             }
-            index.sweep_places(now);
         }
-    }
-
-    /// Whether an exit of the pool is connected at this place, or was within the last ten minutes.
-    pub fn offers(&self, pool: &PoolName, wanted: &Wanted, now: u64) -> bool {
-        self.pools.get(pool).is_some_and(|pool| pool.read().offers(wanted, now))
     }
 
     /// How many exits are connected, by pool and place, in order.

@@ -17,10 +17,8 @@ use crate::wanted::Wanted;
 const NOWHERE: u32 = u32::MAX;
 /// A label that is not set, or not asked for.
 const ANY: u32 = 0;
-/// How long a place counts as offered after its last exit left it.
-pub(crate) const REMEMBERED: u64 = 600 * 1_000_000_000;
-/// Places without an exit that are kept: an exit may name itself a new place whenever it dials in.
-const MOST_EMPTY: usize = 10_000;
+/// Labels that may be out of use before they are looked through.
+const MOST_UNUSED: usize = 1_000;
 
 /// A place with its labels as numbers: small, and compared without reading text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -71,9 +69,7 @@ impl Question<'_> {
 #[derive(Default)]
 pub(crate) struct Bucket {
     pub(crate) usable: Vec<u32>,
-    pub(crate) connected: u32,
-    /// When the last one left.
-    left: u64,
+    connected: u32,
 }
 
 /// One exit of the pool.
@@ -115,12 +111,15 @@ pub(crate) struct Index<L> {
     /// The entries that are set aside, connected or not.
     pub(crate) ejected: HashSet<u32>,
     labels: HashMap<Box<str>, u32>,
+    /// The last that was given; at most one for each label that is kept.
     next_label: u32,
+    free_labels: Vec<u32>,
+    /// How many were in use when they were last looked through.
+    labels_kept: usize,
     /// Exits that would take a tunnel, were they well.
     pub(crate) there: usize,
     /// Exits that take one.
     pub(crate) usable: usize,
-    empty: usize,
 }
 
 impl<L> Default for Index<L> {
@@ -132,10 +131,11 @@ impl<L> Default for Index<L> {
             by_number: HashMap::new(),
             ejected: HashSet::new(),
             labels: HashMap::new(),
-            next_label: ANY + 1,
+            next_label: ANY,
+            free_labels: Vec::new(),
+            labels_kept: 0,
             there: 0,
             usable: 0,
-            empty: 0,
         }
     }
 }
@@ -178,13 +178,17 @@ impl<L> Index<L> {
     }
 
     /// Moves an entry to where its newest link says it is.
-    pub(crate) fn relabel(&mut self, at: u32, labels: &Labels, now: u64) {
+    pub(crate) fn relabel(&mut self, at: u32, labels: &Labels) {
+        // Not between the two labels: the first one is not yet anybody's.
+        if self.labels.len() >= 2 * self.labels_kept.max(MOST_UNUSED) {
+            self.sweep_labels();
+        }
         let place = Place {
             country: labels.country,
             state: self.label(labels.state.as_deref()),
             city: self.label(labels.city.as_deref()),
         };
-        self.withdraw(at, now);
+        self.withdraw(at);
         let entry = &mut self.entries[at as usize];
         entry.labels = labels.clone();
         entry.place = place;
@@ -195,19 +199,21 @@ impl<L> Index<L> {
         if let Some(number) = self.labels.get(text) {
             return *number;
         }
-        let number = self.next_label;
-        self.next_label += 1;
+        let number = self.free_labels.pop().unwrap_or_else(|| {
+            self.next_label += 1;
+            self.next_label
+        });
         self.labels.insert(text.into(), number);
         number
     }
 
     /// Takes an entry out of every bucket and counter; [`Self::settle`] puts it back where it belongs.
-    fn withdraw(&mut self, at: u32, now: u64) {
-        self.become_(at, Standing::default(), now);
+    fn withdraw(&mut self, at: u32) {
+        self.become_(at, Standing::default());
     }
 
     /// Makes buckets and counters true again after an entry changed.
-    pub(crate) fn settle(&mut self, at: u32, now: u64) {
+    pub(crate) fn settle(&mut self, at: u32) {
         let entry = &self.entries[at as usize];
         let (there, out) = (entry.is_there(), entry.record.ejected.is_some());
         let standing = Standing { connected: !entry.links.is_empty(), there, usable: there && !out };
@@ -215,27 +221,27 @@ impl<L> Index<L> {
             true => self.ejected.insert(at),
             false => self.ejected.remove(&at),
         };
-        self.become_(at, standing, now);
+        self.become_(at, standing);
     }
 
     /// Drops an entry of which nothing needs to be remembered.
     pub(crate) fn forget_if_gone(&mut self, at: u32, now: u64) {
         let Some(entry) = self.entries.get(at as usize) else { return };
         if entry.links.is_empty() && entry.record.is_clean(now) {
-            self.forget(at, now);
+            self.forget(at);
         }
     }
 
     /// Drops an entry.
-    pub(crate) fn forget(&mut self, at: u32, now: u64) {
-        self.withdraw(at, now);
+    pub(crate) fn forget(&mut self, at: u32) {
+        self.withdraw(at);
         self.ejected.remove(&at);
         let entry = self.entries.remove(at as usize);
         self.by_id.remove(&entry.member.id);
         self.by_number.remove(&entry.member.number);
     }
 
-    fn become_(&mut self, at: u32, standing: Standing, now: u64) {
+    fn become_(&mut self, at: u32, standing: Standing) {
         let entry = &self.entries[at as usize];
         let (was, place) = (entry.counted, entry.place);
         if was == standing {
@@ -248,25 +254,20 @@ impl<L> Index<L> {
             let Some(key) = key else { continue };
             if was.connected != standing.connected {
                 let bucket = self.buckets.entry(key).or_default();
-                if standing.connected {
-                    self.empty -= usize::from(bucket.connected == 0 && bucket.left != 0);
-                    bucket.connected += 1;
-                } else {
-                    bucket.connected = bucket.connected.saturating_sub(1);
-                    bucket.left = now.max(1);
-                    self.empty += usize::from(bucket.connected == 0);
-                }
+                let count = change(bucket.connected as usize, was.connected, standing.connected);
+                bucket.connected = count as u32;
             }
             match (was.usable, standing.usable) {
                 (false, true) => self.put(key, kind, at),
                 (true, false) => self.take(key, kind, at),
                 (true, true) | (false, false) => {}
             }
+            // An exit may name itself a new place whenever it dials in: one that nobody is at leaves nothing behind.
+            if self.buckets.get(&key).is_some_and(|bucket| bucket.connected == 0) {
+                self.buckets.remove(&key);
+            }
         }
         self.entries[at as usize].counted = standing;
-        if self.empty > MOST_EMPTY {
-            self.sweep_places(u64::MAX);
-        }
     }
 
     fn put(&mut self, key: Place, kind: usize, at: u32) {
@@ -316,24 +317,11 @@ impl<L> Index<L> {
         Some(countries.iter().filter_map(move |country| self.buckets.get(&key(country))))
     }
 
-    /// Whether an exit is connected at this place, or was within the last ten minutes.
-    pub(crate) fn offers(&self, wanted: &Wanted, now: u64) -> bool {
-        let bucket = self.question(wanted).and_then(|question| self.bucket(question.place));
-        bucket.is_some_and(|bucket| bucket.connected > 0 || (bucket.left != 0 && now.saturating_sub(bucket.left) < REMEMBERED))
-    }
-
-    /// Forgets places that nobody offers any more, and their labels.
-    pub(crate) fn sweep_places(&mut self, now: u64) {
-        if self.empty == 0 {
-            return;
-        }
-        self.buckets.retain(|_, bucket| bucket.connected > 0 || now.saturating_sub(bucket.left) < REMEMBERED);
-        self.empty = self.buckets.values().filter(|bucket| bucket.connected == 0).count();
-        let of_buckets = self.buckets.keys().flat_map(|place| [place.state, place.city]);
-        // An exit that was ejected and left still has its place.
-        let of_entries = self.entries.iter().flat_map(|(_, entry)| [entry.place.state, entry.place.city]);
-        let used: HashSet<u32> = of_buckets.chain(of_entries).collect();
-        self.labels.retain(|_, number| used.contains(number));
+    /// Forgets the labels that no exit has any more.
+    fn sweep_labels(&mut self) {
+        let used: HashSet<u32> = self.entries.iter().flat_map(|(_, entry)| [entry.place.state, entry.place.city]).collect();
+        self.free_labels.extend(self.labels.extract_if(|_, number| !used.contains(number)).map(|(_, number)| number));
+        self.labels_kept = self.labels.len();
     }
 
     /// Places that have a bucket, for the tests of what is kept.
@@ -371,7 +359,6 @@ impl<L> Index<L> {
             assert_eq!(bucket.usable.len(), usable.get(place).copied().unwrap_or(0), "{place:?}");
             assert_eq!(bucket.connected, connected.get(place).copied().unwrap_or(0), "{place:?}");
         }
-        assert_eq!(self.empty, self.buckets.values().filter(|b| b.connected == 0).count());
         assert_eq!(self.there, self.entries.iter().filter(|(_, e)| e.is_there()).count());
         let usable = self.entries.iter().filter(|(_, e)| e.is_there() && e.record.ejected.is_none());
         assert_eq!(self.usable, usable.count());

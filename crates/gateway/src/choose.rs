@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use outgate_egress::Host;
 use outgate_faults::{Fault, raise};
+use outgate_fleet::Stay;
 use outgate_store::{Country, PoolKind, parse_city};
 
 use crate::admit::Permit;
@@ -35,6 +36,14 @@ pub(crate) struct Session {
     pub(crate) name: String,
     /// From its first use.
     pub(crate) ttl: Duration,
+}
+
+impl Session {
+    /// As the fleet asks for it.
+    pub(crate) fn stay<'a>(&'a self, permit: &'a Permit, rules: &SessionRules) -> Stay<'a> {
+        let ttl = u64::try_from(self.ttl.as_nanos()).unwrap_or(u64::MAX);
+        Stay { key: permit.account.key.id.as_str(), session: &self.name, ttl, strict: rules.strict }
+    }
 }
 
 /// Where the exit is to be, as a user name asks for it.

@@ -84,13 +84,7 @@ enum Verdict {
 
 impl Errand<'_> {
     pub(crate) async fn run(&self) -> Result<Dialed, Undialed> {
-        let strict = self.core.gateway.settings.sessions.strict;
-        let stay = self.session.map(|session| Stay {
-            key: self.permit.account.key.id.as_str(),
-            session: &session.name,
-            ttl: u64::try_from(session.ttl.as_nanos()).unwrap_or(u64::MAX),
-            strict,
-        });
+        let stay = self.session.map(|session| session.stay(self.permit, &self.core.gateway.settings.sessions));
         let search = Search {
             errand: self,
             stay,

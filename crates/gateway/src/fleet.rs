@@ -164,6 +164,11 @@ impl Fleet {
         self.exits.stay_with(pool, wanted, stay, exit);
     }
 
+    /// Whether a session is still with this exit.
+    pub(crate) fn is_with(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, exit: &ExitId) -> bool {
+        self.exits.is_with(pool, wanted, stay, exit, self.now())
+    }
+
     /// Tells what became of a set-up.
     pub(crate) fn report(&self, lease: &Lease, outcome: Outcome) {
         self.exits.report(lease, outcome, self.now());

@@ -9,13 +9,14 @@ use std::time::Instant;
 use outgate_faults::{Body, Connection, Fault, Layer, Slug, Teller, raise};
 
 use crate::admit::Permit;
-use crate::choose::choose;
+use crate::choose::{Route, choose};
 use crate::client::{Client, NoHead};
 use crate::core::Core;
 use crate::credentials::Modifiers;
 use crate::dial::dial;
 use crate::foreign::Foreign;
 use crate::forward::{Exchange, Exchanged, Moved};
+use crate::gateway::Gateway;
 use crate::head::{Asked, Forward, Target, Version, Want};
 use crate::pump::Flow;
 use crate::record::{Record, Stage};
@@ -157,7 +158,7 @@ async fn serve(
         let deadline = Instant::now() + settings.timeouts.setup;
         permit.meter.count_request();
         let request = Request { target, forward, version: asked.version, keep_alive: asked.keep_alive };
-        if let Some(reused) = Kept::take(kept, &request, &permit) {
+        if let Some(reused) = Kept::take(kept, &request, &permit, &route, gateway) {
             visit.reuse(&reused.record);
             match Box::pin(exchange(core, client, kept, visit, &permit, &request, reused.upstream, true)).await? {
                 Some(served) => return Ok(served),
@@ -345,12 +346,20 @@ async fn answer_here(client: &mut Client, body: Option<Vec<u8>>, keep_alive: boo
 
 impl Kept {
     /// Takes the kept connection if it leads where this request goes, for the same key, the same way, and is alive.
-    fn take(kept: &mut Option<Self>, request: &Request, permit: &Permit) -> Option<Self> {
+    fn take(kept: &mut Option<Self>, request: &Request, permit: &Permit, route: &Route, gateway: &Gateway) -> Option<Self> {
         let mut candidate = kept.take()?;
         let same = candidate.target == request.target
             && candidate.key == permit.account.key.id.as_str()
             && candidate.modifiers == permit.modifiers
             && request.forward.upgrade.is_empty();
-        (same && candidate.upstream.is_quiet()).then_some(candidate)
+        // A session that was rotated, or whose time is over, must not go on through a connection that it left open.
+        let stays = match (candidate.upstream.lease(), route) {
+            (Some(lease), Route::Exit(wanted, Some(session))) => {
+                let stay = session.stay(permit, &gateway.settings.sessions);
+                gateway.fleet.is_with(&permit.pool.name, wanted, &stay, lease.exit())
+            }
+            _ => true,
+        };
+        (same && stays && candidate.upstream.is_quiet()).then_some(candidate)
     }
 }

@@ -171,8 +171,10 @@ fn rotation_takes_another_exit() {
     assert!(!fleet.rotate("abcd", &pool(), &anywhere, "ab12", 0), "there is no such session yet");
     for now in 0..20 {
         let (before, _) = pick_for(&fleet, &ab12, &[], now).unwrap();
+        assert!(fleet.is_with(&pool(), &anywhere, &ab12, &before, now));
         assert!(fleet.rotate("abcd", &pool(), &anywhere, "ab12", now));
         assert!(!fleet.rotate("abcd", &pool(), &anywhere, "ab12", now), "once");
+        assert!(!fleet.is_with(&pool(), &anywhere, &ab12, &before, now));
         let (after, bound) = pick_for(&fleet, &ab12, &[], now).unwrap();
         assert_eq!(bound, Bound::New, "strict or not: it was asked for");
         assert_ne!(before, after);
