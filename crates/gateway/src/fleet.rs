@@ -164,6 +164,16 @@ impl Fleet {
         self.exits.stay_with(pool, wanted, stay, exit);
     }
 
+    /// Ends a session's time; whether there was one.
+    pub(crate) fn rotate(&self, key: &str, pool: &PoolName, wanted: &Wanted, session: &str) -> bool {
+        self.exits.rotate(key, pool, wanted, session, self.now())
+    }
+
+    /// How many exits are connected, by pool and place, in order.
+    pub(crate) fn census(&self) -> Vec<outgate_fleet::Census> {
+        self.exits.census()
+    }
+
     /// Tells what became of a set-up.
     pub(crate) fn report(&self, lease: &Lease, outcome: Outcome) {
         self.exits.report(lease, outcome, self.now());

@@ -17,6 +17,7 @@ mod fleet;
 mod geo;
 mod http;
 mod ledger;
+mod own;
 mod provocations;
 mod tidy;
 mod transfer;
