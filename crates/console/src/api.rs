@@ -2,6 +2,7 @@
 
 mod exits;
 mod keys;
+pub(crate) mod own;
 mod pages;
 mod plans;
 mod reports;
@@ -9,7 +10,7 @@ mod reports;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -29,6 +30,10 @@ type AtDesk = State<Arc<Desk>>;
 /// Every route. `token` is the hash of the admin token; `extra` brings routes of its own (a key's own API), which see to
 /// their authentication themselves.
 pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
+    let own = Router::new()
+        .route("/v1/locations", get(own::locations))
+        .route("/v1/me/sessions/{session}/rotate", post(own::rotate))
+        .with_state(own::Own { desk: desk.clone(), token });
     Router::new()
         .route("/v1/plans", get(plans::list).post(plans::create))
         .route("/v1/plans/{name}", get(plans::show).patch(plans::set).delete(plans::remove))
@@ -50,6 +55,7 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/audit", get(reports::audit))
         .route_layer(from_fn_with_state(token, require_token))
         .with_state(desk)
+        .merge(own)
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
         .merge(extra)
         .fallback(async |uri: Uri| Problem::no_such_route(uri.path()))
@@ -58,11 +64,13 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
 }
 
 async fn require_token(State(token): State<SecretHash>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
-    match given {
-        Some((scheme, given)) if scheme.eq_ignore_ascii_case(b"bearer ") && token.verify(given) => next.run(request).await,
-        _ => Problem::unauthorized().into_response(),
-    }
+    if is_token(request.headers(), token) { next.run(request).await } else { Problem::unauthorized().into_response() }
+}
+
+/// Whether a request carries the admin token.
+fn is_token(headers: &HeaderMap, token: SecretHash) -> bool {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
+    given.is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case(b"bearer ") && token.verify(given))
 }
 
 /// Answers may carry a secret that is shown once: nothing on the way keeps them.

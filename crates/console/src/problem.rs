@@ -1,19 +1,23 @@
 //! Errors of the API as RFC 9457 problems.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use outgate_store::live::RotateError;
+use outgate_store::live::{Denied, DeniedWhy, RotateError};
 use serde_json::{Value, json};
 
 use crate::desk::DeskError;
 
 /// An answer that says what went wrong: `application/problem+json` with `type`, `title`, `status`, `detail` and, for wrong
-/// requests, `errors` with each field and its reason.
+/// requests, `errors` with each field and its reason; `fault` is the slug, where it is a fault of the catalogue.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
     kind: Kind,
     detail: String,
     fields: Vec<(String, String)>,
+    /// The fault of the catalogue, if it is one.
+    fault: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +35,9 @@ enum Kind {
     StoreUnclear,
     ExitFailed,
     ExitLost,
+    Credentials,
+    Throttled(Duration),
+    Forbidden,
 }
 
 impl Kind {
@@ -51,6 +58,9 @@ impl Kind {
             Self::StoreRefused => ("store-refused", "The ledger can't be written now", StatusCode::SERVICE_UNAVAILABLE),
             Self::ExitFailed => ("exit-failed", "The exit could not do it", StatusCode::BAD_GATEWAY),
             Self::ExitLost => ("exit-lost", "The exit gave no answer", StatusCode::GATEWAY_TIMEOUT),
+            Self::Credentials => ("credentials", "The key's credentials are missing or not good", StatusCode::UNAUTHORIZED),
+            Self::Throttled(_) => ("throttled", "Too many wrong credentials", StatusCode::TOO_MANY_REQUESTS),
+            Self::Forbidden => ("forbidden", "The key may not do this", StatusCode::FORBIDDEN),
             Self::StoreUnclear => ("store-unclear", "Nobody knows whether it was done", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
@@ -58,7 +68,7 @@ impl Kind {
 
 impl Problem {
     fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), fields: Vec::new() }
+        Self { kind, detail: detail.into(), fields: Vec::new(), fault: None }
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
@@ -119,7 +129,22 @@ impl Problem {
         if !self.fields.is_empty() {
             body["errors"] = self.fields.iter().map(|(field, reason)| json!({ "field": field, "detail": reason })).collect();
         }
+        if let Some(fault) = self.fault {
+            body["fault"] = json!(fault);
+        }
         body
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let kind = match denied.why {
+            DeniedWhy::Credentials => Kind::Credentials,
+            DeniedWhy::Throttled(wait) => Kind::Throttled(wait),
+            DeniedWhy::Forbidden => Kind::Forbidden,
+            DeniedWhy::Invalid => Kind::Invalid,
+        };
+        Self { fault: Some(denied.slug), ..Self::new(kind, denied.sentence) }
     }
 }
 
@@ -158,7 +183,14 @@ impl IntoResponse for Problem {
             Kind::StoreRefused => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
-            Kind::Invalid
+            Kind::Credentials => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"outgate\", charset=\"UTF-8\""));
+            }
+            Kind::Throttled(wait) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            }
+            Kind::Forbidden
+            | Kind::Invalid
             | Kind::NotFound
             | Kind::MethodNotAllowed
             | Kind::TooSlow

@@ -7,13 +7,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+
+use crate::api::own::Peer;
 
 /// Connections at a time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
@@ -64,8 +66,9 @@ impl Server {
             tokio::select! {
                 () = &mut shutdown => break,
                 (slot, accepted) = accept => match accepted {
-                    Ok((stream, _)) => {
-                        let serving = connection(stream, router.clone(), ended.clone());
+                    Ok((stream, peer)) => {
+                        let router = router.clone().layer(Extension(Peer(peer)));
+                        let serving = connection(stream, router, ended.clone());
                         connections.spawn(async move {
                             let _slot = slot;
                             serving.await;

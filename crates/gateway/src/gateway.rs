@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use outgate_egress::{Egress, EgressSettings};
 use outgate_faults::{Fault, raise};
-use outgate_store::live::{ExitDoor, ExitStatus, Live, LiveUsage, RotateError, Rotation};
+use outgate_store::live::{
+    Denied, ExitDoor, ExitStatus, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
+};
 use outgate_store::{Exit, ExitId, Key, KeyId, Plan, PlanName, Snapshot, Store};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,6 +26,7 @@ use crate::identify::loss_of_standing;
 use crate::keeper::keep;
 use crate::listen::{self, Bound, Places};
 use crate::offers::Offers;
+use crate::own::{Counted, denied};
 use crate::record::Writer;
 use crate::rotate::Rotations;
 use crate::settings::Settings;
@@ -40,6 +44,7 @@ pub struct Gateway {
     pub(crate) throttle: Throttle,
     pub(crate) fleet: Fleet,
     pub(crate) offers: Offers,
+    pub(crate) counted: Counted,
     pub(crate) echo: Echo,
     pub(crate) rotations: Rotations,
     pub(crate) places: Arc<Places>,
@@ -106,6 +111,7 @@ impl Gateway {
             throttle: Throttle::new(),
             fleet,
             offers: Offers::default(),
+            counted: Counted::default(),
             echo: Echo::new(settings.echo.clone()),
             rotations: Rotations::default(),
             exit_door: bound.exits,
@@ -319,6 +325,18 @@ impl Live for Gateway {
 
     fn rotate_exit(&self, exit: ExitId) -> Pin<Box<dyn Future<Output = Result<Rotation, RotateError>> + Send + '_>> {
         Box::pin(async move { self.rotate(&exit).await })
+    }
+
+    fn locations(&self) -> Arc<Vec<PoolPlaces>> {
+        self.count_exits()
+    }
+
+    fn authenticate(&self, authorization: Option<&str>, source: IpAddr) -> Result<KeyId, Denied> {
+        self.own_caller(authorization, source).map(|caller| caller.account.key.id.clone())
+    }
+
+    fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, at: &SessionAt) -> Result<RotatedSession, Denied> {
+        self.rotate_own(self.own_caller(authorization, source)?, at).map_err(denied)
     }
 
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

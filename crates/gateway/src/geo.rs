@@ -164,7 +164,7 @@ fn read(entry: &Value) -> Labels {
     let state = country.and_then(|country| {
         let codes = entry.pointer("/subdivisions").and_then(Value::as_array).into_iter().flatten();
         let codes = codes.filter_map(|part| part.get("iso_code")?.as_str()).map(str::to_ascii_lowercase);
-        let named = || text(&["/state1", "/region", "/subdivision"]).and_then(|name| country.state_named(name));
+        let named = || text(&["/subdivisions/0/names/en", "/state1", "/region"]).and_then(|name| country.state_named(name));
         codes.into_iter().find(|code| country.has_state(code)).or_else(named)
     });
     let city = country.and_then(|_| parse_city(text(&["/city/names/en", "/city"])?).ok());
@@ -209,6 +209,13 @@ mod tests {
         };
         assert_eq!(read(&nested), expected);
         assert_eq!(read(&flat), expected);
+        let unnumbered = json!({
+            "city": { "names": { "en": "Cape Town" } },
+            "country": { "iso_code": "ZA" },
+            "subdivisions": [{ "names": { "en": "Western Cape" } }],
+            "asn": 5713, "as_name": "SAIXNET",
+        });
+        assert_eq!(read(&unnumbered), expected);
         assert_eq!(read(&json!({ "country": "za" })), Labels { country: expected.country, ..Labels::default() });
     }
 

@@ -45,6 +45,7 @@ mod keeper;
 mod limits;
 mod listen;
 mod offers;
+mod own;
 pub mod policy;
 mod pump;
 mod record;

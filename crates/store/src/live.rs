@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::exit::{Exit, Labels};
+use crate::country::Country;
+use crate::exit::{Exit, Labels, PoolKind};
 use crate::id::{ExitId, KeyId, PlanName, PoolName};
 use crate::key::Key;
 use crate::plan::Plan;
@@ -34,6 +35,89 @@ pub trait Live: Send + Sync {
     fn exit_door(&self) -> Option<ExitDoor>;
     /// Asks an exit for another address; resolves when it is back with one or can't be, minutes later perhaps.
     fn rotate_exit(&self, exit: ExitId) -> Pin<Box<dyn Future<Output = Result<Rotation, RotateError>> + Send + '_>>;
+    /// Every pool, and how many exits are connected where; at most a second old.
+    fn locations(&self) -> Arc<Vec<PoolPlaces>>;
+    /// The key whose credentials these are: an `Authorization` of HTTP Basic, from this address. Guesses count together with
+    /// those at the proxy.
+    fn authenticate(&self, authorization: Option<&str>, source: IpAddr) -> Result<KeyId, Denied>;
+    /// Ends the time of a session of the key whose credentials these are: its next use gets another exit where there is one.
+    fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, session: &SessionAt) -> Result<RotatedSession, Denied>;
+}
+
+/// A pool and the places of its exits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PoolPlaces {
+    /// Its name.
+    pub pool: PoolName,
+    /// Its kind.
+    pub kind: PoolKind,
+    /// Whether a user name may ask for country, state and city.
+    pub targeting: bool,
+    /// In order of country, state, city; what is not known comes first.
+    pub places: Vec<Place>,
+}
+
+/// How many exits are connected in one place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Country.
+    pub country: Option<Country>,
+    /// State, as a label.
+    pub state: Option<String>,
+    /// City, as a label.
+    pub city: Option<String>,
+    /// How many.
+    pub exits: u32,
+}
+
+/// A session, and the pool and place it was asked in, as a user name would say them; what is unset is not asked for.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SessionAt {
+    /// Its name.
+    pub session: String,
+    /// Pool.
+    pub pool: Option<String>,
+    /// Country.
+    pub country: Option<String>,
+    /// State.
+    pub state: Option<String>,
+    /// City.
+    pub city: Option<String>,
+}
+
+/// What became of a session that was to be rotated.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RotatedSession {
+    /// Whose it is.
+    pub key: KeyId,
+    /// Its pool and place in words.
+    pub place: String,
+    /// Whether there was one whose time had not ended.
+    pub found: bool,
+}
+
+/// A fault of the catalogue, for somebody who is not at the proxy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Denied {
+    /// Its slug.
+    pub slug: &'static str,
+    /// Its sentence.
+    pub sentence: String,
+    /// Why, in terms of what the caller may do.
+    pub why: DeniedWhy,
+}
+
+/// What a [`Denied`] means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeniedWhy {
+    /// The credentials are missing or wrong, or the key may not be used (from here).
+    Credentials,
+    /// Too many wrong ones came from there; try again after this.
+    Throttled(Duration),
+    /// The key's plan or an administrator forbids it.
+    Forbidden,
+    /// What was asked for can't be.
+    Invalid,
 }
 
 /// Where exits dial in.

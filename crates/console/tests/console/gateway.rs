@@ -1,6 +1,6 @@
 //! A console over a store in memory and a gateway that only remembers what it was told.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,10 @@ use axum::routing::get;
 use jiff::Timestamp;
 use outgate_console::desk::Clock;
 use outgate_console::{Desk, Server, router};
-use outgate_store::live::{ExitDoor, ExitHealth, ExitStatus, Live, LiveUsage, RotateError, Rotation};
+use outgate_store::live::{
+    Denied, DeniedWhy, ExitDoor, ExitHealth, ExitStatus, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation,
+    SessionAt,
+};
 use outgate_store::memory::Memory;
 use outgate_store::{
     Counters, Exit, ExitId, Hour, Key, KeyId, Labels, Period, Plan, PlanName, PoolName, SecretHash, Snapshot, Store, StoreFuture,
@@ -95,6 +98,15 @@ impl Live for Told {
         let (before, after) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         let rotation = Rotation { before, after, took: Duration::from_millis(1500) };
         Box::pin(async move { if online { Ok(rotation) } else { Err(RotateError::Offline) } })
+    }
+    fn locations(&self) -> Arc<Vec<PoolPlaces>> {
+        Arc::default()
+    }
+    fn authenticate(&self, _authorization: Option<&str>, _source: IpAddr) -> Result<KeyId, Denied> {
+        Err(Denied { slug: "credentials_missing", sentence: "none".into(), why: DeniedWhy::Credentials })
+    }
+    fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, _at: &SessionAt) -> Result<RotatedSession, Denied> {
+        self.authenticate(authorization, source).map(|key| RotatedSession { key, place: String::new(), found: false })
     }
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {

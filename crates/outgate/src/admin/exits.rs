@@ -1,4 +1,4 @@
-//! `outgate exits`: list, enroll, drain, resume, rotate, revoke.
+//! `outgate exits`: list, locations, enroll, drain, resume, rotate, revoke.
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Common;
 use super::console::Console;
-use super::output::{Output, Paint};
+use super::output::{Form, Output, Paint};
 use super::table::{Column, text, time};
 use super::trouble::Trouble;
 
@@ -33,6 +33,8 @@ pub(crate) struct Exits {
 enum Action {
     /// List every exit and what is connected of it
     List,
+    /// Show where exits are connected: by pool, country, state and city, as users may ask for them
+    Locations,
     /// Enroll an exit; the token it dials in with is shown once, now
     #[command(after_help = "\
 Examples:
@@ -111,6 +113,48 @@ const COLUMNS: &[Column] = &[
     Column::left("WHY", |exit| (text(&exit["online"], "ejected_why"), Paint::None)),
 ];
 
+const PLACES: &[Column] = &[
+    Column::left("POOL", |place| (text(place, "pool"), Paint::None)),
+    Column::left("COUNTRY", |place| (text(place, "country"), Paint::None)),
+    Column::left("STATE", |place| (text(place, "state"), Paint::None)),
+    Column::left("CITY", |place| (text(place, "city"), Paint::None)),
+    Column::right("EXITS", |place| (text(place, "exits"), Paint::None)),
+];
+
+/// A row for every place of a pool: its cities, then what is left of its states, its countries and the world, so that the
+/// exits add up.
+fn places(of: &Value) -> Vec<Value> {
+    let pool = &of["pool"];
+    let mut rows = Vec::new();
+    let mut row = |country: &Value, state: &Value, city: &Value, exits: u64| {
+        if exits > 0 {
+            rows.push(json!({ "pool": pool, "country": country, "state": state, "city": city, "exits": exits }));
+        }
+    };
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let count = |value: &Value| value["exits"].as_u64().unwrap_or(0);
+    let nothing = Value::Null;
+    row(&nothing, &nothing, &nothing, of["elsewhere"].as_u64().unwrap_or(0));
+    for country in list(&of["countries"]) {
+        let (code, cities) = (&country["country"], list(&country["cities"]));
+        let states = list(&country["states"]);
+        let in_state = |state: &Value| cities.iter().filter(|city| city["state"] == *state).map(count).sum::<u64>();
+        let known: u64 = states.iter().map(count).sum::<u64>() + in_state(&nothing);
+        row(code, &nothing, &nothing, count(&country).saturating_sub(known));
+        for city in cities.iter().filter(|city| city["state"].is_null()) {
+            row(code, &nothing, &city["city"], count(city));
+        }
+        for state in states {
+            let label = &state["state"];
+            row(code, label, &nothing, count(&state).saturating_sub(in_state(label)));
+            for city in cities.iter().filter(|city| city["state"] == *label) {
+                row(code, label, &city["city"], count(city));
+            }
+        }
+    }
+    rows
+}
+
 /// What was agreed when it dialled in; offline, what it was enrolled with.
 fn told(exit: &Value, field: &str) -> String {
     if exit["online"][field].is_null() { text(exit, field) } else { text(&exit["online"], field) }
@@ -139,6 +183,17 @@ impl Exits {
             Action::List => {
                 let list = output.list(COLUMNS, "There are no exits yet: outgate exits enroll --pool residential --country us");
                 console.read_all("/v1/exits", list).await
+            }
+            Action::Locations => {
+                let located = console.read("/v1/locations").await?;
+                let pools = located["pools"].as_array().map(Vec::as_slice).unwrap_or_default();
+                if output.form == Form::Json {
+                    return output.one(&json!(pools), |_, _| String::new());
+                }
+                let rows: Vec<Value> = pools.iter().flat_map(places).collect();
+                let mut list = output.list(PLACES, "No exit is connected.");
+                list.page(&rows)?;
+                list.end()
             }
             Action::Enroll { name, pool, country, state, city, asn, carrier, weight, max_tunnels } => {
                 let mut fields = Map::new();

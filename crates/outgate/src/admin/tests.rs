@@ -1,5 +1,6 @@
 //! Every command against a real console over a store in memory.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +8,9 @@ use std::sync::Arc;
 use clap::Parser;
 use jiff::Timestamp;
 use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, router};
-use outgate_store::live::{ExitDoor, ExitStatus, Live, LiveUsage, RotateError, Rotation};
+use outgate_store::live::{
+    Denied, DeniedWhy, ExitDoor, ExitStatus, Live, LiveUsage, Place, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
+};
 use outgate_store::memory::Memory;
 use outgate_store::{
     Audit, Change, Counters, Exit, ExitId, Hour, Key, KeyId, Period, Plan, PlanName, Secret, Store, UsageBatch, UsageDelta,
@@ -47,6 +50,24 @@ impl Live for Idle {
         Box::pin(async {
             Ok(Rotation { before: [192, 0, 2, 1].into(), after: [192, 0, 2, 2].into(), took: std::time::Duration::from_secs(7) })
         })
+    }
+    fn locations(&self) -> Arc<Vec<PoolPlaces>> {
+        let place = |country: &str, state: Option<&str>, city: Option<&str>, exits| Place {
+            country: country.parse().ok(),
+            state: state.map(str::to_owned),
+            city: city.map(str::to_owned),
+            exits,
+        };
+        let places =
+            vec![place("de", None, None, 7), place("us", Some("ca"), None, 1), place("us", Some("ca"), Some("losangeles"), 2)];
+        let pool = "mobile".parse().expect("a pool");
+        Arc::new(vec![PoolPlaces { pool, kind: outgate_store::PoolKind::Mobile, targeting: true, places }])
+    }
+    fn authenticate(&self, _authorization: Option<&str>, _source: IpAddr) -> Result<KeyId, Denied> {
+        Err(Denied { slug: "credentials_missing", sentence: "none".into(), why: DeniedWhy::Credentials })
+    }
+    fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, _at: &SessionAt) -> Result<RotatedSession, Denied> {
+        self.authenticate(authorization, source).map(|key| RotatedSession { key, place: String::new(), found: false })
     }
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {})
@@ -195,6 +216,13 @@ async fn exits_and_usage() {
     let heavy = gateway.json("exits enroll --weight 10 --max-tunnels 200 --carrier Example").await;
     assert_eq!((&heavy["weight"], &heavy["max_tunnels"], &heavy["carrier"]), (&json!(10), &json!(200), &json!("Example")));
     assert_eq!((&exit["weight"], &exit["max_tunnels"]), (&json!(1), &Value::Null));
+    let locations = gateway.done("exits locations").await;
+    let rows: Vec<Vec<&str>> = locations.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        rows,
+        [["mobile", "de", "-", "-", "7"], ["mobile", "us", "ca", "-", "1"], ["mobile", "us", "ca", "losangeles", "2"]]
+    );
+    assert_eq!(gateway.json("exits locations").await[0]["countries"][1]["exits"], json!(3));
     assert!(gateway.done("exits enroll").await.contains("outgate exit --gateway wss://HOST:8443 --token "));
     let rotated = gateway.done(&format!("exits rotate {id}")).await;
     assert!(rotated.contains("changed in 7.0 s: 192.0.2.1 before, 192.0.2.2 now"), "{rotated}");

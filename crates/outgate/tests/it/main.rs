@@ -3,10 +3,10 @@
 //! What belongs where: `provocations` makes every fault of the catalogue happen and checks all its outputs;
 //! `documents` holds documents 000 and 001 against their dialects, row by row; `http` is forwarding by the
 //! rules of RFC 9110 and 9112; `failover` is exits that fail and sessions that move; `fleet` is pools, places, sessions and
-//! health with exits by the hundred; `agent` is `outgate exit` as a process; `transfer` moves bytes in bulk and holds tunnels
-//! open; `ledger` is usage, plans and key states under traffic; `attack` is hostile input; `command` is the command line;
-//! `tidy` keeps the
-//! catalogue, its pages and its provocations together.
+//! health with exits by the hundred; `agent` is `outgate exit` as a process; `geo` is where exits are by their addresses;
+//! `own` is what a key asks about itself; `transfer` moves bytes in bulk and holds tunnels open; `ledger` is usage, plans and
+//! key states under traffic; `attack` is hostile input; `command` is the command line; `tidy` keeps the catalogue, its pages
+//! and its provocations together.
 
 mod agent;
 mod attack;
@@ -14,8 +14,10 @@ mod command;
 mod documents;
 mod failover;
 mod fleet;
+mod geo;
 mod http;
 mod ledger;
+mod own;
 mod provocations;
 mod tidy;
 mod transfer;

@@ -1,0 +1,94 @@
+//! What users of the gateway may ask it beside the proxy: where exits are, and for another exit for a session of theirs.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use outgate_faults::{Fault, Layer, Slug, raise};
+use outgate_store::live::{Denied, DeniedWhy, Place, PoolPlaces, RotatedSession, SessionAt};
+
+use crate::choose::{self, check_session};
+use crate::credentials::Claim;
+use crate::fleet::{Wanted, describe};
+use crate::gateway::Gateway;
+use crate::identify::{Caller, prove};
+
+/// How old a count of the fleet may be: counting looks at every exit, and anybody with a key may ask.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The last count of the fleet.
+#[derive(Default)]
+pub(crate) struct Counted(Mutex<Option<(Instant, Arc<Vec<PoolPlaces>>)>>);
+
+impl Gateway {
+    /// Every pool and the places of its exits.
+    pub(crate) fn count_exits(&self) -> Arc<Vec<PoolPlaces>> {
+        let mut counted = self.counted.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, places)) = &*counted
+            && at.elapsed() < FRESH
+        {
+            return places.clone();
+        }
+        let pools = self.settings.pools.iter();
+        let mut all: Vec<PoolPlaces> = pools
+            .map(|pool| PoolPlaces { pool: pool.name.clone(), kind: pool.kind, targeting: pool.targeting, places: Vec::new() })
+            .collect();
+        all.sort_by(|one, other| one.pool.cmp(&other.pool));
+        for outgate_fleet::Census { pool, country, state, city, exits } in self.fleet.census() {
+            if let Some(of) = all.iter_mut().find(|of| of.pool == pool) {
+                of.places.push(Place { country, state, city, exits });
+            }
+        }
+        let all = Arc::new(all);
+        *counted = Some((Instant::now(), all.clone()));
+        all
+    }
+
+    /// Whoever has these credentials, exactly as at the proxy; but here they must be shown.
+    pub(crate) fn own_caller(&self, authorization: Option<&str>, source: IpAddr) -> Result<Caller, Denied> {
+        let claim = authorization.ok_or_else(raise::credentials_missing).and_then(Claim::parse).map_err(denied)?;
+        let nanos = self.epoch.elapsed().as_nanos() as u64;
+        prove(&self.accounts, &self.throttle, Some(claim), source, nanos).map_err(|(fault, _)| denied(fault))
+    }
+
+    /// Ends the time of a session of the caller's. The user name may carry the same modifiers as at the proxy; what `at` says
+    /// stands against them.
+    pub(crate) fn rotate_own(&self, caller: Caller, at: &SessionAt) -> Result<RotatedSession, Fault> {
+        let Caller { account, mut modifiers } = caller;
+        modifiers.well_formed()?;
+        check_session(&at.session)?;
+        let said = [
+            (&at.pool, &mut modifiers.pool),
+            (&at.country, &mut modifiers.country),
+            (&at.state, &mut modifiers.state),
+            (&at.city, &mut modifiers.city),
+        ];
+        for (said, modifier) in said {
+            if said.is_some() {
+                modifier.clone_from(said);
+            }
+        }
+        let plan = &account.plan;
+        let name = modifiers.pool.as_deref().unwrap_or(self.settings.default_pool.as_str());
+        let pool = self.settings.pools.iter().find(|pool| pool.name.as_str() == name);
+        let pool = pool.filter(|pool| plan.pools.is_empty() || plan.pools.contains(&pool.name));
+        let pool = pool.ok_or_else(|| raise::pool_denied(name))?;
+        let nanos = self.epoch.elapsed().as_nanos() as u64;
+        let choose::Place { country, state, city } = choose::place(pool, &modifiers, &self.offers, nanos)?;
+        let wanted = Wanted { country, state, city, countries: plan.countries.clone() };
+        let found = self.fleet.rotate(account.key.id.as_str(), &pool.name, &wanted, &at.session);
+        Ok(RotatedSession { key: account.key.id.clone(), place: describe(&wanted, &pool.name), found })
+    }
+}
+
+/// A fault in the words of somebody else's API.
+pub(crate) fn denied(fault: Fault) -> Denied {
+    let row = fault.row();
+    let why = match (fault.slug(), row.layer) {
+        (Slug::AuthThrottled, _) => DeniedWhy::Throttled(fault.retry_after().unwrap_or(Duration::from_secs(1))),
+        (_, Layer::Auth) => DeniedWhy::Credentials,
+        (_, Layer::Policy | Layer::Plan) => DeniedWhy::Forbidden,
+        _ => DeniedWhy::Invalid,
+    };
+    Denied { slug: fault.slug().name(), sentence: fault.sentence(), why }
+}
