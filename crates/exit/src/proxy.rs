@@ -389,7 +389,8 @@ mod tests {
     #[test]
     fn the_environment() {
         type Set<'a> = &'a [(&'a str, &'a str)];
-        let cases: [(&str, Set<'_>, Result<Option<&str>, &str>); 11] = [
+        type Found<'a> = Result<Option<&'a str>, &'a str>;
+        let cases: [(&str, Set<'_>, Found<'_>); 11] = [
             ("wss://gw.example", &[], Ok(None)),
             ("wss://gw.example", &[("HTTPS_PROXY", "http://p:1")], Ok(Some("p:1"))),
             ("wss://gw.example", &[("HTTPS_PROXY", "http://p:1"), ("https_proxy", "http://q:2")], Ok(Some("q:2"))),
