@@ -241,7 +241,8 @@ impl fmt::Display for TunnelError {
                     (StatusCode::PROXY_AUTHENTICATION_REQUIRED, false) => {
                         f.write_str("; it wants credentials: http://USER:PASSWORD@HOST:PORT")
                     }
-                    (StatusCode::PROXY_AUTHENTICATION_REQUIRED, true) => f.write_str("; are its user and password right?"),
+                    // Some say 401 to wrong credentials, as an origin would.
+                    (StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED, true) => f.write_str("; are its user and password right?"),
                     (StatusCode::FORBIDDEN, _) => f.write_str("; its operator must let it CONNECT to the gateway's port"),
                     _ => Ok(()),
                 }
