@@ -241,7 +241,8 @@ impl fmt::Display for TunnelError {
                     (StatusCode::PROXY_AUTHENTICATION_REQUIRED, false) => {
                         f.write_str("; it wants credentials: http://USER:PASSWORD@HOST:PORT")
                     }
-                    (StatusCode::PROXY_AUTHENTICATION_REQUIRED, true) => f.write_str("; are its user and password right?"),
+                    // Some say 401 to wrong credentials, as an origin would.
+                    (StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED, true) => f.write_str("; are its user and password right?"),
                     (StatusCode::FORBIDDEN, _) => f.write_str("; its operator must let it CONNECT to the gateway's port"),
                     _ => Ok(()),
                 }
@@ -389,7 +390,8 @@ mod tests {
     #[test]
     fn the_environment() {
         type Set<'a> = &'a [(&'a str, &'a str)];
-        let cases: [(&str, Set<'_>, Result<Option<&str>, &str>); 11] = [
+        type Found<'a> = Result<Option<&'a str>, &'a str>;
+        let cases: [(&str, Set<'_>, Found<'_>); 11] = [
             ("wss://gw.example", &[], Ok(None)),
             ("wss://gw.example", &[("HTTPS_PROXY", "http://p:1")], Ok(Some("p:1"))),
             ("wss://gw.example", &[("HTTPS_PROXY", "http://p:1"), ("https_proxy", "http://q:2")], Ok(Some("q:2"))),

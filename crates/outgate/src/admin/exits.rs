@@ -21,7 +21,8 @@ Examples:
   outgate exits enroll --name \"phone 7\" --pool mobile --country de
   outgate exits list
   outgate exits drain ID
-  outgate exits rotate ID")]
+  outgate exits rotate ID
+An exit that fails too often is ejected: given no new tunnels until it passes a check after UNTIL, then let back slowly.")]
 pub(crate) struct Exits {
     #[command(flatten)]
     pub(super) common: Common,

@@ -8,6 +8,7 @@ use outgate_testkit::patience::{until, wait_for, within};
 use outgate_testkit::wire::Wire;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{enroll, online, start, wait_for_links};
 use crate::OUTGATE;
@@ -132,17 +133,14 @@ async fn a_url_is_called_and_lost_links_are_waited_for() {
     wait_for_links(&gateway, &id, 2);
     let rotation = rotate(&gateway, &id);
     let (mut call, _) = within("the call", modem.accept()).await.expect("a caller");
+    let mut request = [0; 1024];
+    let length = within("the request", call.read(&mut request)).await.expect("a request");
+    assert!(request[..length].starts_with(b"POST /reconnect HTTP/1.1\r\n"));
     // The line is cut while the modem works: the exit stands still until its links are dead for the gateway.
     exit.signal(outgate_testkit::daemon::Signal::STOP);
     wait_for("the links' death", || online(&gateway, &id).is_null().then_some(()));
     std::fs::write(&file, "127.0.0.45").expect("ours");
-    {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut request = [0; 1024];
-        let length = call.read(&mut request).await.expect("a request");
-        assert!(request[..length].starts_with(b"POST /reconnect HTTP/1.1\r\n"));
-        call.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("it listens");
-    }
+    call.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("it listens");
     exit.signal(outgate_testkit::daemon::Signal::CONT);
     let (code, told, text) = ended(rotation);
     assert_eq!(code, Some(0), "{text}");
