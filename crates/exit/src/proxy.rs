@@ -242,7 +242,9 @@ impl fmt::Display for TunnelError {
                         f.write_str("; it wants credentials: http://USER:PASSWORD@HOST:PORT")
                     }
                     // Some say 401 to wrong credentials, as an origin would.
-                    (StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED, true) => f.write_str("; are its user and password right?"),
+                    (StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED, true) => {
+                        f.write_str("; are its user and password right?")
+                    }
                     (StatusCode::FORBIDDEN, _) => f.write_str("; its operator must let it CONNECT to the gateway's port"),
                     _ => Ok(()),
                 }

@@ -164,11 +164,11 @@ impl Fleet {
         self.exits.stay_with(pool, wanted, stay, exit);
     }
 
-<<<<<<< HEAD
     /// Whether a session is still with this exit.
     pub(crate) fn is_with(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, exit: &ExitId) -> bool {
         self.exits.is_with(pool, wanted, stay, exit, self.now())
-=======
+    }
+
     /// Ends a session's time; whether there was one.
     pub(crate) fn rotate(&self, key: &str, pool: &PoolName, wanted: &Wanted, session: &str) -> bool {
         self.exits.rotate(key, pool, wanted, session, self.now())
@@ -177,7 +177,6 @@ impl Fleet {
     /// How many exits are connected, by pool and place, in order.
     pub(crate) fn census(&self) -> Vec<outgate_fleet::Census> {
         self.exits.census()
->>>>>>> wip-geo
     }
 
     /// Tells what became of a set-up.
