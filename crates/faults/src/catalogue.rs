@@ -86,7 +86,7 @@ catalogue! {
         Client 501 Some(ErrorType::HttpRequestError);
         Never, Structural, User, CommandNotSupported;
         wait Wait::Unknown;
-        Gateway, WAYS_IN;
+        Gateway, Raised::Yes;
         says "method {method} is not supported";
         cause "This proxy does not carry out the method. Over SOCKS5, BIND and UDP ASSOCIATE are refused because only CONNECT is offered.";
         fix "Use another method, or send the request through a CONNECT tunnel, where the method is between the client and the target. With SOCKS5, use CONNECT.";

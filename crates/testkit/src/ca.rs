@@ -1,6 +1,6 @@
 //! A certificate authority for one test: its pem file for curl, server and client settings for everything else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
@@ -72,6 +72,22 @@ impl Ca {
             .expect("certificate and key were made together");
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         Arc::new(config)
+    }
+
+    /// A fresh server identity for `names` as two PEM files in `folder`: the certificate's and the key's path.
+    ///
+    /// # Panics
+    /// If a name is neither a DNS name nor an IP address, or the folder can't be written.
+    #[must_use]
+    pub fn server_files(&self, names: &[&str], folder: &Path) -> (PathBuf, PathBuf) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).expect("the test names its server properly");
+        let key = KeyPair::generate().expect("the provider makes P-256 keys");
+        let certificate = params.signed_by(&key, &self.issuer).expect("the CA may sign");
+        let (certificate_file, key_file) = (folder.join("cert.pem"), folder.join("key.pem"));
+        std::fs::write(&key_file, key.serialize_pem()).expect("the folder is ours");
+        std::fs::write(&certificate_file, certificate.pem()).expect("the folder is ours");
+        (certificate_file, key_file)
     }
 
     /// A client that trusts this CA and nothing else, offering `alpn` in that order.

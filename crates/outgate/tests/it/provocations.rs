@@ -4,7 +4,7 @@
 //! [`outputs`] then holds status line, fields, body and record of it against the catalogue's row. Faults that come too late
 //! to be told are checked with `Provoked::check_cut`: a reset, and the record. By layer, as in the catalogue:
 //! [`client`], [`auth`], [`policy`], [`plan`], [`targeting`], [`gateway`], [`exit`], [`target`]; beside them [`answers`],
-//! what all answers have in common, whoever gives them.
+//! what all answers have in common, whoever gives them, and [`ways`], the same faults by every way in.
 //!
 //! To add a provocation: 1. make the fault happen with what the test kit offers; 2. say `provoked(Slug::…)` and check it;
 //! `tidy` reads these files and fails for a slug that is raised but never provoked.
@@ -22,3 +22,4 @@ mod plan;
 mod policy;
 mod target;
 mod targeting;
+mod ways;

@@ -81,11 +81,10 @@ async fn a_request_that_never_ends() {
 #[tokio::test]
 async fn other_protocols_are_refused_in_their_own_words() {
     let gateway = quickstart(&[]).start();
-    let table: [(&str, &[u8], &[u8]); 4] = [
+    let table: [(&str, &[u8], &[u8]); 3] = [
         // The start of a ClientHello; the answer is a fatal alert, protocol_version.
         ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x15\x03\x01\x00\x02\x02\x46"),
         ("SOCKS4", b"\x04\x01\x00\x50\x01\x01\x01\x01\x00", b"\x00\x5b\0\0\0\0\0\0"),
-        ("SOCKS5", b"\x05\x01\x00", b"\x05\xff"),
         // SETTINGS, then GOAWAY with HTTP_1_1_REQUIRED.
         ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d"),
     ];

@@ -52,7 +52,8 @@ impl Configured {
         Credentials { user: &self.key, password: &self.secret }
     }
 
-    fn admin(&self, arguments: &[&str]) -> Value {
+    /// What a command of the operator says.
+    pub(crate) fn admin(&self, arguments: &[&str]) -> Value {
         let output = Command::new(OUTGATE).args(arguments).arg("--json").arg("--data").arg(self.data()).output();
         let output = output.expect("the binary runs");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
