@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use outgate_store::{Country, ExitId, Labels};
 use slab::Slab;
@@ -59,6 +60,11 @@ pub(crate) struct Question<'a> {
 }
 
 impl Question<'_> {
+    /// Whether the bucket of the place holds nothing but answers.
+    pub(crate) fn has_own_bucket(&self) -> bool {
+        self.countries.is_empty() && (self.place.state == ANY || self.place.country.is_some())
+    }
+
     pub(crate) fn fits<L>(&self, entry: &Entry<L>) -> bool {
         entry.place.has(self.place)
             && (self.countries.is_empty() || entry.place.country.is_some_and(|c| self.countries.contains(&c)))
@@ -68,8 +74,20 @@ impl Question<'_> {
 /// The usable exits of a place, and how many are connected there.
 #[derive(Default)]
 pub(crate) struct Bucket {
-    pub(crate) usable: Vec<u32>,
+    pub(crate) usable: Vec<Slot>,
     connected: u32,
+}
+
+/// An exit in a bucket. What a look at it needs lies one step away, not two: of 100,000 none is in the cache.
+pub(crate) struct Slot {
+    pub(crate) at: u32,
+    pub(crate) member: Arc<Member>,
+}
+
+impl Slot {
+    pub(crate) fn load(&self) -> u32 {
+        self.member.load.load(Relaxed)
+    }
 }
 
 /// One exit of the pool.
@@ -143,7 +161,7 @@ impl<L> Default for Index<L> {
 impl<L> Entry<L> {
     /// The link that takes the next tunnel: of those with room the one with the fewest.
     pub(crate) fn best_link(&self) -> Option<&Arc<Seat<L>>> {
-        let open = |joined: &&Joined<L>| joined.seat.open.load(std::sync::atomic::Ordering::Relaxed);
+        let open = |joined: &&Joined<L>| joined.seat.open.load(Relaxed);
         let free = self.links.iter().filter(|joined| !joined.draining && open(joined) < joined.seat.room);
         free.min_by_key(open).map(|joined| &joined.seat)
     }
@@ -272,8 +290,9 @@ impl<L> Index<L> {
 
     fn put(&mut self, key: Place, kind: usize, at: u32) {
         let bucket = self.buckets.entry(key).or_default();
-        self.entries[at as usize].slots[kind] = bucket.usable.len() as u32;
-        bucket.usable.push(at);
+        let entry = &mut self.entries[at as usize];
+        entry.slots[kind] = bucket.usable.len() as u32;
+        bucket.usable.push(Slot { at, member: entry.member.clone() });
     }
 
     fn take(&mut self, key: Place, kind: usize, at: u32) {
@@ -281,7 +300,7 @@ impl<L> Index<L> {
         let Some(bucket) = self.buckets.get_mut(&key) else { return };
         bucket.usable.swap_remove(slot as usize);
         if let Some(moved) = bucket.usable.get(slot as usize) {
-            self.entries[*moved as usize].slots[kind] = slot;
+            self.entries[moved.at as usize].slots[kind] = slot;
         }
     }
 
@@ -345,7 +364,7 @@ impl<L> Index<L> {
                 let slot = entry.slots[kind];
                 match key.filter(|_| entry.counted.usable) {
                     Some(key) => {
-                        assert_eq!(self.buckets[&key].usable[slot as usize], at as u32);
+                        assert_eq!(self.buckets[&key].usable[slot as usize].at, at as u32);
                         *usable.entry(key).or_default() += 1;
                     }
                     None => assert_eq!(slot, NOWHERE),

@@ -13,11 +13,10 @@ pub(crate) const FULL: u64 = 256;
 const FIRST_SHARE: u64 = 26;
 
 /// What is counted of one exit of one pool. It outlives the exit's links, so that a new link starts with the old one's record.
+///
+/// What a pick looks at comes first, on one line of the cache.
+#[repr(C, align(64))]
 pub(crate) struct Member {
-    pub(crate) id: ExitId,
-    pub(crate) pool: PoolName,
-    /// Stands for the id where there is little room.
-    pub(crate) number: u32,
     pub(crate) weight: AtomicU32,
     /// Most tunnels at once; `u32::MAX` is no cap.
     pub(crate) cap: AtomicU32,
@@ -34,6 +33,10 @@ pub(crate) struct Member {
     /// Active checks that failed since the last one that did not.
     pub(crate) failed_checks: AtomicU32,
     pub(crate) window: Window,
+    /// Stands for the id where there is little room.
+    pub(crate) number: u32,
+    pub(crate) id: ExitId,
+    pub(crate) pool: PoolName,
 }
 
 impl Member {
