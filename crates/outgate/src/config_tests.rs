@@ -37,6 +37,17 @@ fn every_problem_is_told_at_once_with_its_line() {
 }
 
 #[test]
+fn geo_databases_are_read_with_the_file() {
+    let listen = "[[listen]]\naddress = \"127.0.0.1:1\"\n";
+    let found =
+        problems(&format!("{listen}[geo]\nmmdb = [\"/nowhere/city.mmdb\", \"{}/Cargo.toml\"]\n", env!("CARGO_MANIFEST_DIR")));
+    assert!(found[0].starts_with("gw.toml:4: geo.mmdb: /nowhere/city.mmdb: No such file"), "{found:?}");
+    assert!(found[1].contains("Cargo.toml is not a MaxMind database"), "{found:?}");
+    let config = read("gw.toml", listen, BTreeMap::new()).unwrap_or_else(|e| panic!("{e:?}"));
+    assert!(config.settings.geo.is_none());
+}
+
+#[test]
 fn fleet_and_sessions() {
     let listen = "[[listen]]\naddress = \"127.0.0.1:1\"\n";
     let text = format!(

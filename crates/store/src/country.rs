@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use rust_iso3166::CountryCode;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -47,6 +48,13 @@ const ALSO_KNOWN: [(&str, &str); 29] = [
     ("capeverde", "cv"),
 ];
 
+/// What countries are called: `Iran (Islamic Republic of)` is Iran. The two Koreas share what is before the bracket, and are
+/// also known by other names.
+static CALLED: LazyLock<Vec<(String, Country)>> = LazyLock::new(|| {
+    let called = |country: Country| fold(country.name().split(['(', ',']).next().unwrap_or_default());
+    Country::assigned().filter_map(|country| Some((called(country)?, country))).collect()
+});
+
 impl Country {
     /// Parses a lower-case assigned code.
     pub fn parse(text: &str) -> Result<Self, NameError> {
@@ -83,11 +91,8 @@ impl Country {
         if let Some(entry) = rust_iso3166::from_alpha3(&folded.to_ascii_uppercase()) {
             return Self::of(&entry);
         }
-        // `Iran (Islamic Republic of)` is called Iran; two Koreas share what is before the bracket, and were handled above.
-        let called = |country: Self| fold(country.name().split(['(', ',']).next().unwrap_or_default());
-        let names: Vec<(String, Self)> = Self::assigned().filter_map(|country| Some((called(country)?, country))).collect();
-        let near = nearest(&folded, names.iter().map(|(name, _)| name.as_str()))?;
-        names.iter().find(|(name, _)| name == near).map(|(_, country)| *country)
+        let near = nearest(&folded, CALLED.iter().map(|(name, _)| name.as_str()))?;
+        CALLED.iter().find(|(name, _)| name == near).map(|(_, country)| *country)
     }
 
     /// Its subdivisions of every level (states, provinces, districts); some countries have none.
@@ -98,7 +103,12 @@ impl Country {
 
     /// Whether a label is one of its subdivisions: `ca` for US-CA.
     pub fn has_state(&self, label: &str) -> bool {
-        self.subdivisions().any(|state| state.is(label))
+        self.state_name(label).is_some()
+    }
+
+    /// The name of the subdivision of this label: `California` for `ca`.
+    pub fn state_name(&self, label: &str) -> Option<&'static str> {
+        self.subdivisions().find(|state| state.is(label)).map(|state| state.name)
     }
 
     /// The label of the subdivision of this name: `California`, `california`.

@@ -6,7 +6,12 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     if text.len() > 64 {
         return None;
     }
+    let length = text.chars().count();
     let near = |candidate: &&str| {
+        // Every letter of difference in length is at least one slip; most candidates are ruled out by that.
+        if candidate.chars().count().abs_diff(length) > 2 {
+            return None;
+        }
         let distance = strsim::damerau_levenshtein(text, candidate);
         (distance <= 2 && distance * 2 < candidate.len().min(text.len())).then_some(distance)
     };

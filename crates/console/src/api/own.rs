@@ -33,6 +33,10 @@ pub(super) async fn locations(State(own): State<Own>, peer: Option<Extension<Pee
     let Own { desk, token } = own;
     let plan = if is_token(&headers, token) {
         None
+    } else if authorization(&headers)
+        .is_some_and(|given| given.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")))
+    {
+        return Err(Problem::unauthorized());
     } else {
         let key = desk.live.authenticate(authorization(&headers), source(peer))?;
         Some(desk.plan(&desk.key(&key)?.plan)?)
@@ -111,8 +115,8 @@ fn in_country(country: Country, places: &[&Place]) -> Value {
             *states.entry(state).or_default() += place.exits;
         }
     }
-    let name = |label: &str| country.subdivisions().find(|state| state.label() == label).map(|state| state.name);
-    let states = states.into_iter().map(|(state, exits)| json!({ "state": state, "name": name(state), "exits": exits }));
+    let state = |(label, exits): (&str, u32)| json!({ "state": label, "name": country.state_name(label), "exits": exits });
+    let states = states.into_iter().map(state);
     let states: Vec<Value> = states.collect();
     let cities = places.iter().filter(|place| place.city.is_some());
     let cities = cities.map(|place| json!({ "city": place.city, "state": place.state, "exits": place.exits }));
