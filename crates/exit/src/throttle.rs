@@ -93,6 +93,10 @@ impl Throttle {
     fn next_round(&self, now: Instant) -> Option<Duration> {
         let mut state = self.state.borrow_mut();
         self.refill(&mut state, now);
+        if state.gone == state.queue.len() {
+            state.queue.clear();
+            state.gone = 0;
+        }
         let lacking = (1.0 - state.tokens).max(0.0);
         (!state.queue.is_empty()).then(|| Duration::from_secs_f64(lacking / self.rate).max(ROUND))
     }
