@@ -43,6 +43,8 @@ struct State {
     tokens: f64,
     at: Instant,
     queue: VecDeque<Rc<Seat>>,
+    /// Seats in the queue whose tunnels are gone.
+    gone: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,8 @@ enum Turn {
     Queued,
     /// May move so many bytes.
     Granted(usize),
+    /// Its tunnel is gone.
+    Gone,
 }
 
 struct Seat {
@@ -64,7 +68,7 @@ impl Throttle {
     pub(crate) fn new(rate: u64) -> Rc<Throttle> {
         let turn = (rate / TURNS_PER_SECOND).clamp(LEAST_TURN, LONGEST_TURN);
         let burst = (rate / BURSTS_PER_SECOND).max(turn) as f64;
-        let state = State { tokens: burst, at: Instant::now(), queue: VecDeque::new() };
+        let state = State { tokens: burst, at: Instant::now(), queue: VecDeque::new(), gone: 0 };
         Rc::new(Throttle {
             rate: rate.max(1) as f64,
             turn: turn as usize,
@@ -89,6 +93,10 @@ impl Throttle {
     fn next_round(&self, now: Instant) -> Option<Duration> {
         let mut state = self.state.borrow_mut();
         self.refill(&mut state, now);
+        if state.gone == state.queue.len() {
+            state.queue.clear();
+            state.gone = 0;
+        }
         let lacking = (1.0 - state.tokens).max(0.0);
         (!state.queue.is_empty()).then(|| Duration::from_secs_f64(lacking / self.rate).max(ROUND))
     }
@@ -102,7 +110,9 @@ impl Throttle {
             && let Some(seat) = state.queue.pop_front()
         {
             // One whose tunnel is gone costs nothing.
-            if Rc::strong_count(&seat) > 1 {
+            if seat.turn.get() == Turn::Gone {
+                state.gone -= 1;
+            } else {
                 seat.turn.set(Turn::Granted(self.turn));
                 left -= self.turn as f64;
                 due.extend(seat.waker.take());
@@ -163,10 +173,27 @@ impl Allowance {
     }
 }
 
+impl Drop for Allowance {
+    fn drop(&mut self) {
+        if let Some((throttle, seat)) = &self.0
+            && seat.turn.replace(Turn::Gone) == Turn::Queued
+        {
+            let mut state = throttle.state.borrow_mut();
+            state.gone += 1;
+            // Tunnels that come and go while others wait must not pile up in the queue.
+            if state.gone > state.queue.len() / 2 {
+                state.queue.retain(|seat| seat.turn.get() != Turn::Gone);
+                state.gone = 0;
+            }
+        }
+    }
+}
+
 fn poll_turn(throttle: &Throttle, seat: &Rc<Seat>, cx: &mut Context<'_>, now: Instant) -> Poll<usize> {
     match seat.turn.get() {
         Turn::Granted(left) => return Poll::Ready(left),
-        Turn::Queued => {}
+        // Nobody asks for what is gone.
+        Turn::Queued | Turn::Gone => {}
         Turn::None => {
             let mut state = throttle.state.borrow_mut();
             throttle.refill(&mut state, now);
@@ -234,6 +261,12 @@ mod tests {
         first.pay(20_000);
         assert!(turn(&gone, now).is_pending() && turn(&waiting, now).is_pending());
         drop(gone);
+        assert_eq!(throttle.state.borrow().queue.len(), 2, "half of it and not more may be gone");
+        for _ in 0..1000 {
+            let brief = Allowance::new(Some(&throttle));
+            assert!(turn(&brief, now).is_pending());
+        }
+        assert!(throttle.state.borrow().queue.len() <= 4, "those that came and went are not kept");
         let wait = throttle.next_round(now).expect("one waits");
         assert!(wait > Duration::from_secs(1), "what was moved too much is paid back first");
         throttle.round(now + wait);

@@ -79,7 +79,9 @@ pub struct Pending<IO> {
 pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(io: IO, behind: Bytes) -> Result<Pending<IO>, HandshakeError> {
     nothing(&behind)?;
     let mut wire = Wire::new(io, Side::Gateway);
-    let hello: Hello = wire.expect(Kind::Hello).await?;
+    let mut hello: Hello = wire.expect(Kind::Hello).await?;
+    // It is shown to people: cut and plain, like every other word of an exit's hook.
+    hello.rotated = hello.rotated.map(Fit::fit);
     if hello.version != VERSION {
         let text = format!("this gateway speaks version {VERSION} of the link protocol");
         wire.say(Kind::Goodbye, &Goodbye::new("version", text.as_str())).await?;
