@@ -99,12 +99,12 @@ pub(super) fn page(rows: &[Row], kept: Option<&Kept>, plan: &Plan, before: &str)
          middle-man that stops passing bytes without a FIN; the others speak the link protocol and misbehave in it: *slow* opens tunnels \
          2 s late, *refusing* refuses them, *silent* answers pings but no question, *lying* says that it is connected and carries \
          nothing. *Out of use* is when the admin API first shows an exit as offline or ejected: median and longest, looked at every \
-         {} ms.\n\n",
+         {} ms for twice as long.\n\n",
         plan.exits,
         WORLD.iter().map(|place| place.country).collect::<HashSet<_>>().len(),
         plan.rate,
         CALM.as_secs(),
-        plan.watched.as_secs(),
+        plan.counted.as_secs(),
         LOOK.as_millis(),
     );
     page += table_of(rows).trim_start();
