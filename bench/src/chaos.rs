@@ -93,7 +93,7 @@ pub(crate) fn run(line: &ChaosLine) -> Outcome<()> {
     let wanted = line.out.clone().or_else(|| whole.then(|| "docs/fleet.md".into()));
     if let Some(page) = wanted {
         let before = fs::read_to_string(&page).unwrap_or_default();
-        fs::write(&page, page::page(&rows, kept.as_ref(), &plan, &before)).during("writing the page")?;
+        fs::write(&page, page::page(&rows, kept.as_ref(), &plan, &line.outgate, &before)).during("writing the page")?;
         say(&format!("wrote {}\n", page.display()))?;
     }
     let sessions = kept.filter(|kept| kept.stayed < kept.sessions || kept.renewed < kept.sessions);

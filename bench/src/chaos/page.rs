@@ -1,6 +1,7 @@
 //! The findings as a table: on the terminal, and as the page `docs/fleet.md`.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use outgate_fleetkit::place::WORLD;
 
@@ -84,7 +85,7 @@ pub(super) fn kept(kept: &Kept) -> String {
 }
 
 /// The whole page; keeps what was written by hand at the end of the one `before`.
-pub(super) fn page(rows: &[Row], kept: Option<&Kept>, plan: &Plan, before: &str) -> String {
+pub(super) fn page(rows: &[Row], kept: Option<&Kept>, plan: &Plan, outgate: &Path, before: &str) -> String {
     let mut page = String::from("# A fleet that is harmed\n\n");
     page += "Written by `bench/run chaos`: all numbers are of one run on one machine.\n\n";
     page += "    bench/run chaos                    # everything (about eight minutes), writes this page\n";
@@ -130,6 +131,7 @@ pub(super) fn page(rows: &[Row], kept: Option<&Kept>, plan: &Plan, before: &str)
         page += &format!("\n## Sessions and their time\n\n{told}");
     }
     page += "\n## Environment\n\n";
+    page += &format!("- Binary: {}\n", outgate.display());
     for (name, fact) in machine() {
         page += &format!("- {name}: {fact}\n");
     }
