@@ -38,7 +38,8 @@ const SESSIONS: usize = 200;
 struct Plan {
     exits: usize,
     rate: u32,
-    watched: Duration,
+    /// Set-ups that begin so long after the harm are counted.
+    counted: Duration,
 }
 
 /// Whether a set-up may try another exit.
@@ -72,7 +73,7 @@ pub(crate) fn run(line: &ChaosLine) -> Outcome<()> {
     let plan = Plan {
         exits: line.exits.max(20),
         rate: line.rate,
-        watched: Duration::from_secs(if line.quick { 6 } else { line.seconds }),
+        counted: Duration::from_secs(if line.quick { 6 } else { line.seconds }),
     };
     process::raise_open_files()?;
     let harms: Vec<Harm> = Harm::ALL.into_iter().filter(|harm| line.only.is_empty() || line.only.contains(harm)).collect();
@@ -92,7 +93,7 @@ pub(crate) fn run(line: &ChaosLine) -> Outcome<()> {
     let wanted = line.out.clone().or_else(|| whole.then(|| "docs/fleet.md".into()));
     if let Some(page) = wanted {
         let before = fs::read_to_string(&page).unwrap_or_default();
-        fs::write(&page, page::page(&rows, kept.as_ref(), &plan, &before)).during("writing the page")?;
+        fs::write(&page, page::page(&rows, kept.as_ref(), &plan, &line.outgate, &before)).during("writing the page")?;
         say(&format!("wrote {}\n", page.display()))?;
     }
     let sessions = kept.filter(|kept| kept.stayed < kept.sessions || kept.renewed < kept.sessions);
@@ -127,12 +128,17 @@ fn examine(outgate: &Path, plan: &Plan, harm: Harm, failover: Failover) -> Outco
     pause(CALM);
     let at = Instant::now();
     harm.strike(&mut fleet, &harmed, &middleman);
-    let noticed = watch(&gateway, &harmed, at, plan.watched);
+    let watched = match failover {
+        // Some harms take longer to be noticed than their cost takes to be counted.
+        Failover::On if harm != Harm::None => plan.counted * 2,
+        Failover::On | Failover::Off => plan.counted,
+    };
+    let noticed = watch(&gateway, &harmed, at, watched);
     let trials = load.stop();
     harm.undo(&fleet, &harmed);
 
     let ids: HashSet<String> = harmed.iter().cloned().collect();
-    let after: Vec<Trial> = trials.iter().filter(|trial| trial.at >= at).cloned().collect();
+    let after: Vec<Trial> = trials.iter().filter(|trial| (at..at + plan.counted).contains(&trial.at)).cloned().collect();
     let succeeded = after.iter().filter(|trial| trial.served().is_some());
     let mut took: Vec<u64> = succeeded.map(|trial| trial.took.as_micros().try_into().unwrap_or(u64::MAX)).collect();
     took.sort_unstable();

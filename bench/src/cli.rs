@@ -99,7 +99,7 @@ pub(crate) struct LoadLine {
 
 #[derive(Args)]
 pub(crate) struct ChaosLine {
-    /// For development: 6 s each, no page written.
+    /// For development: 6 s counted, no page written.
     #[arg(long)]
     pub(crate) quick: bool,
     /// Only these.
@@ -112,7 +112,7 @@ pub(crate) struct ChaosLine {
     #[arg(long, default_value_t = 200)]
     pub(crate) rate: u32,
     /// Seconds after the harm that are counted.
-    #[arg(long, default_value_t = 14)]
+    #[arg(long, default_value_t = 12)]
     pub(crate) seconds: u64,
     /// The Outgate binary.
     #[arg(long, default_value = "target/release/outgate")]

@@ -1,6 +1,7 @@
 //! The findings as a table: on the terminal, and as the page `docs/fleet.md`.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use outgate_fleetkit::place::WORLD;
 
@@ -84,7 +85,7 @@ pub(super) fn kept(kept: &Kept) -> String {
 }
 
 /// The whole page; keeps what was written by hand at the end of the one `before`.
-pub(super) fn page(rows: &[Row], kept: Option<&Kept>, plan: &Plan, before: &str) -> String {
+pub(super) fn page(rows: &[Row], kept: Option<&Kept>, plan: &Plan, outgate: &Path, before: &str) -> String {
     let mut page = String::from("# A fleet that is harmed\n\n");
     page += "Written by `bench/run chaos`: all numbers are of one run on one machine.\n\n";
     page += "    bench/run chaos                    # everything (about eight minutes), writes this page\n";
@@ -99,12 +100,12 @@ pub(super) fn page(rows: &[Row], kept: Option<&Kept>, plan: &Plan, before: &str)
          middle-man that stops passing bytes without a FIN; the others speak the link protocol and misbehave in it: *slow* opens tunnels \
          2 s late, *refusing* refuses them, *silent* answers pings but no question, *lying* says that it is connected and carries \
          nothing. *Out of use* is when the admin API first shows an exit as offline or ejected: median and longest, looked at every \
-         {} ms.\n\n",
+         {} ms for twice as long.\n\n",
         plan.exits,
         WORLD.iter().map(|place| place.country).collect::<HashSet<_>>().len(),
         plan.rate,
         CALM.as_secs(),
-        plan.watched.as_secs(),
+        plan.counted.as_secs(),
         LOOK.as_millis(),
     );
     page += table_of(rows).trim_start();
@@ -130,6 +131,7 @@ pub(super) fn page(rows: &[Row], kept: Option<&Kept>, plan: &Plan, before: &str)
         page += &format!("\n## Sessions and their time\n\n{told}");
     }
     page += "\n## Environment\n\n";
+    page += &format!("- Binary: {}\n", outgate.display());
     for (name, fact) in machine() {
         page += &format!("- {name}: {fact}\n");
     }

@@ -366,6 +366,7 @@ impl<L> Fleet<L> {
                 }
             }
             Outcome::Delivered => member.proved(now, health),
+            Outcome::Mute => member.suspect(now),
             Outcome::Failed(Ailment::Lost) if lease.seat.lost.swap(true, Relaxed) => {}
             Outcome::Failed(why) => {
                 if let Some(why) = member.failed(why, now, health) {

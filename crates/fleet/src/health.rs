@@ -55,6 +55,9 @@ pub enum Outcome {
     Opened(u64),
     /// Bytes of the target came through the tunnel: the proof that an open tunnel alone is not.
     Delivered,
+    /// Bytes went to the target and none came back. Perhaps none were due; perhaps it only says that it opens tunnels. A check
+    /// tells the two apart.
+    Mute,
     /// The exit failed.
     Failed(Ailment),
 }
@@ -170,6 +173,11 @@ impl Member {
     pub(crate) fn proved(&self, now: u64, settings: &HealthSettings) {
         self.failed_checks.store(0, Relaxed);
         self.check_at.store(now.saturating_add(settings.check_interval), Relaxed);
+    }
+
+    /// It is to be checked soon: not at once, so that traffic which goes one way only costs a check a second at most.
+    pub(crate) fn suspect(&self, now: u64) {
+        self.check_at.fetch_min(now.saturating_add(SECOND), Relaxed);
     }
 
     /// Counts a failed check; whether it is to be ejected for it. Counted apart: set-ups that succeed in between must not hide an

@@ -44,10 +44,16 @@ impl Core {
         self.gateway.epoch.elapsed().as_nanos() as u64
     }
 
-    /// Tells the fleet that bytes of the target came through, if there were any: its exit's data path works.
-    pub(crate) fn delivered(&self, upstream: &Upstream, bytes: u64) {
-        if let Some(lease) = upstream.lease().filter(|_| bytes > 0) {
-            self.gateway.fleet.report(lease, Outcome::Delivered);
+    /// Tells the fleet whether bytes of the target came through, which proves that its exit's data path works, or only went
+    /// the other way.
+    pub(crate) fn delivered(&self, upstream: &Upstream, up: u64, down: u64) {
+        let outcome = match (up, down) {
+            (0, 0) => return,
+            (_, 0) => Outcome::Mute,
+            (_, _) => Outcome::Delivered,
+        };
+        if let Some(lease) = upstream.lease() {
+            self.gateway.fleet.report(lease, outcome);
         }
     }
 

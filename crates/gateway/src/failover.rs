@@ -103,11 +103,12 @@ impl Errand<'_> {
 impl Search<'_> {
     async fn run(mut self) -> Result<Dialed, Fault> {
         let fleet = &self.errand.core.gateway.fleet;
-        let mut patience = match self.stay {
+        let mut patience = fleet.delay(&self.errand.permit.pool.name);
+        let first = match self.stay {
             Some(_) => self.errand.core.gateway.settings.timeouts.setup / SESSION_PATIENCE,
-            None => fleet.delay(&self.errand.permit.pool.name),
+            None => patience,
         };
-        let mut slow_at = Instant::now() + patience;
+        let mut slow_at = Instant::now() + first;
         self.ask_another();
         loop {
             if self.open.is_empty() {

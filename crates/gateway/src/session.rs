@@ -230,7 +230,7 @@ async fn exchange(
     };
     visit.record.bytes_up += moved.up;
     visit.record.bytes_down += moved.down;
-    core.delivered(&upstream, moved.down);
+    core.delivered(&upstream, moved.up, moved.down);
     let served = match exchanged {
         Exchanged::Stale => return Ok(None),
         Exchanged::Failed(fault) => {

@@ -63,7 +63,7 @@ pub(crate) async fn carry(
     let Relayed { up, down, ended } = relay(&mut client.io, upstream, &early, &flow, &permit.enlisted, idle).await;
     visit.record.bytes_up += up;
     visit.record.bytes_down += down;
-    core.delivered(upstream, down);
+    core.delivered(upstream, up, down);
     visit.record.stage = Stage::Settle;
     let (ended_by, served) = match ended {
         Ended::Closed(Side::Client) => ("client", Served::well(After::Gone)),

@@ -228,3 +228,20 @@ fn checks_are_bounded_and_reach_everyone() {
         assert!(rounds < 1_000, "{} seen", seen.len());
     }
 }
+
+#[test]
+fn who_opens_and_delivers_nothing_is_checked_soon() {
+    let (fleet, _) = fleet_of(4);
+    let proof = |outcome, now| (0..4).for_each(|n| fleet.report(&lease_of(&fleet, n, 4, now), outcome, now));
+    proof(Outcome::Delivered, 0);
+    assert_eq!(check_all(&fleet, &[], SECOND), 0);
+    for _ in 0..100 {
+        fleet.report(&lease_of(&fleet, 0, 4, SECOND), Outcome::Mute, SECOND);
+    }
+    assert_eq!(check_all(&fleet, &[0], SECOND), 0, "not at once");
+    assert_eq!(check_all(&fleet, &[0], 2 * SECOND), 1, "and only that one");
+    for second in 3..30 {
+        check_all(&fleet, &[0], second * SECOND);
+    }
+    assert!(is_out(&fleet, 0, 30 * SECOND) && !is_out(&fleet, 1, 30 * SECOND));
+}
