@@ -3,7 +3,7 @@
 use crate::axes::{Fixer, Lasting, Layer, Raised, Retry, Seen, SocksReply, Wait};
 use crate::{ErrorType, Row};
 
-/// Raised once TLS, HTTP/2 and SOCKS5 listeners exist.
+/// Raised once a hop speaks TLS to a target itself.
 const WAYS_IN: Raised = Raised::NotYet("ways in");
 /// Raised once a gateway serves keys that it has to look up in a shared ledger; the embedded one is read at start.
 const LEDGER: Raised = Raised::NotYet("ledger");

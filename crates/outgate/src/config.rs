@@ -3,11 +3,12 @@
 mod reader;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use outgate_egress::{DnsSettings, Guard};
 use outgate_faults::{Dialect, DialectSpec, FaultSpec, ReasonStyle, Slug};
 use outgate_gateway::policy::{Effect, Policy, Rule};
@@ -185,7 +186,7 @@ fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> 
         }
         let alpn: &[&str] = if protocols.http { &["h2", "http/1.1"] } else { &[] };
         let tls = server_tls(&mut section, alpn);
-        let proxies = section.list("proxy_protocol_from", parse_with("a range such as 10.0.0.0/8")).unwrap_or_default();
+        let proxies = section.list("proxy_protocol_from", network).unwrap_or_default();
         match at {
             Some(address) => listeners.push(ListenerSettings {
                 address,
@@ -206,6 +207,12 @@ fn exits(mut section: Section) -> Option<ExitDoorSettings> {
     let tls = server_tls(&mut section, &["http/1.1"]);
     section.finish();
     address.map(|address| ExitDoorSettings { address, tls })
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| one()).map_err(|_| "an address or a range such as 10.0.0.0/8")
 }
 
 /// The TLS of a door, from `certificate`, `key`, `client_ca` and `client_certificates`; none when there is no certificate.
