@@ -122,7 +122,11 @@ async fn socks5_says_what_its_byte_can_and_the_record_the_rest() {
 
     let rows: [(Vec<u8>, Slug, String); 6] = [
         (request(1, "example.com", 25), Slug::PortDenied, "port 25 is not allowed (allowed: 1-24, 26-65535)".into()),
-        (request(1, "169.254.169.254", 80), Slug::TargetMetadata, "169.254.169.254 is a cloud metadata service, which no proxy request may reach".into()),
+        (
+            request(1, "169.254.169.254", 80),
+            Slug::TargetMetadata,
+            "169.254.169.254 is a cloud metadata service, which no proxy request may reach".into(),
+        ),
         (request(2, "127.0.0.1", 80), Slug::MethodUnsupported, "method BIND is not supported".into()),
         (request(3, "127.0.0.1", 80), Slug::MethodUnsupported, "method UDP ASSOCIATE is not supported".into()),
         (request(1, "127.0.0.1", refused), Slug::TargetRefused, format!("127.0.0.1:{refused} refused the connection")),
