@@ -5,11 +5,11 @@
 use outgate_link::Refusal;
 use outgate_testkit::gateway_process::GatewayProcess;
 use outgate_testkit::patience::until;
-use outgate_testkit::wire::{Reply, Wire};
+use outgate_testkit::wire::{Expect, Reply, Wire};
 use serde_json::Value;
 
 use crate::provocations::fake_exit::{FakeExit, Manner, online};
-use crate::provocations::outputs::{connect, get, id, local_exit, quickstart};
+use crate::provocations::outputs::{connect, get, id, local_exit, login, quickstart};
 
 /// More set-ups than any of these tests needs.
 const MANY: usize = 100;
@@ -184,6 +184,37 @@ async fn a_strict_session_asks_its_own_exit_only() {
         assert_eq!(reply.status, 502);
         assert!(reply.header("Proxy-Status").is_some_and(|status| status.starts_with(&own.id) && !status.contains("attempts")));
     }
+}
+
+/// The client's connection stays, and so would the one behind it: a session that was rotated must not go on through that.
+#[tokio::test]
+async fn a_kept_connection_ends_with_its_session() {
+    let gateway = quickstart(&[]).start();
+    let answers = || Manner::Answers(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let exits = [FakeExit::link_up(&gateway, "mobile", answers()).await, FakeExit::link_up(&gateway, "mobile", answers()).await];
+    let login = login(&gateway, "-pool-mobile-session-ab12");
+    let request = format!("GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n{login}\r\n");
+    let mut wire = Wire::connect(gateway.proxy()).await.expect("the gateway listens");
+    let mut used = async || {
+        wire.send(request.as_bytes()).await.expect("the connection stays");
+        let reply = wire.reply(Expect::Body).await.expect("an answer");
+        let exit = reply.header("X-Outgate-Exit").map(str::to_owned);
+        (exit.unwrap_or_else(|| panic!("{}", reply.text())), gateway.record(&id(&reply)).await["attempts"].clone())
+    };
+    let (first, attempts) = used().await;
+    assert_eq!(attempts, 1);
+    assert_eq!(used().await, (first.clone(), 0.into()), "no exit was asked again");
+    let own = gateway.credentials(gateway.told("key_id")).header_line();
+    let rotate = format!(
+        "POST /v1/me/sessions/ab12/rotate?pool=mobile HTTP/1.1\r\nHost: console\r\nContent-Length: 0\r\n{}\r\n",
+        own.trim_start_matches("Proxy-")
+    );
+    let mut console = Wire::connect(gateway.console()).await.expect("the console listens");
+    console.send(rotate.as_bytes()).await.expect("the console reads");
+    assert_eq!(console.reply(Expect::Body).await.expect("an answer").status, 200);
+    let (second, attempts) = used().await;
+    assert_eq!(attempts, 1);
+    assert!(second != first && exits.iter().any(|exit| exit.id == second), "{first} {second}");
 }
 
 #[tokio::test]

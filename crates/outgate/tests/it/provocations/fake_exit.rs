@@ -23,6 +23,8 @@ pub(crate) enum Manner {
     Leaves,
     /// Opens the tunnel and keeps it open, without a byte.
     Opens,
+    /// Opens the tunnel and gives this for every chunk that comes.
+    Answers(&'static [u8]),
     /// Opens the tunnel, sends this, and ends its link.
     LeavesAfter(&'static [u8]),
 }
@@ -115,6 +117,12 @@ async fn behave(asked: Asked, manner: Manner, link: Link) {
             asked.cancelled().await;
         }
         Manner::Opens => hold(asked).await,
+        Manner::Answers(bytes) => {
+            let mut tunnel = accept(asked);
+            while let Ok(Some(_)) = tunnel.chunk().await {
+                tunnel.write_all(bytes).await.expect("the link is open");
+            }
+        }
         Manner::LeavesAfter(bytes) => {
             let mut tunnel = accept(asked);
             tunnel.write_all(bytes).await.expect("the link is open");
