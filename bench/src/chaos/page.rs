@@ -59,7 +59,7 @@ pub(super) fn table_of(rows: &[Row]) -> String {
 fn noticed(finding: &Finding) -> String {
     let seconds = |ms: u64| format!("{:.1}", ms as f64 / 1e3);
     let (Some(median), Some(longest)) = (percentile(&finding.noticed, 50.0), finding.noticed.last()) else {
-        return "–".to_owned();
+        return "not while watched".to_owned();
     };
     let missing = match finding.harmed - finding.noticed.len() {
         0 => String::new(),
