@@ -57,8 +57,16 @@ pub use row::Row;
 /// The field names that only this software may write on the way to a client. A gateway strips them from a target's answer,
 /// because whoever may write them can forge provenance. `Proxy-Status` is a list that every hop may add to, so a target's
 /// value stays in front of ours ([`append_member`]); all the others are removed.
-pub const OWN_HEADERS: &[&str] =
-    &["Proxy-Status", "X-Proxy-Error", "X-Outgate-Request-Id", "X-Outgate-Exit", "X-Outgate-Country", "X-Outgate-Session"];
+pub const OWN_HEADERS: &[&str] = &[
+    "Proxy-Status",
+    "X-Proxy-Error",
+    "X-Outgate-Request-Id",
+    "X-Outgate-Exit",
+    "X-Outgate-Country",
+    "X-Outgate-Session",
+    "X-Outgate-Session-Moved",
+    "X-Outgate-Attempts",
+];
 
 /// The reply byte (RFC 1928 section 6) that says `slug` to a SOCKS5 client, which has room for nothing else.
 pub fn socks5_reply(slug: Slug) -> u8 {

@@ -179,7 +179,8 @@ async fn a_target_cannot_forge_our_word() {
     let gateway = quickstart(&[]).start();
     let (hop, auth) = (hop(&gateway), login(&gateway, ""));
     let forged = "X-Proxy-Error: port_denied\r\nx-outgate-request-id: forged\r\nX-OUTGATE-EXIT: forged\r\n\
-                  X-Outgate-Country: xx\r\nX-Outgate-Session: forged\r\nX-Kept: yes\r\n";
+                  X-Outgate-Country: xx\r\nX-Outgate-Session: forged\r\nX-Outgate-Session-Moved: forged\r\n\
+                  X-Outgate-Attempts: 9\r\nX-Kept: yes\r\n";
     let rows = [
         ("Proxy-Status: cdn; received-status=503\r\n", "cdn; received-status=503, "),
         ("Proxy-Status: one\r\nProxy-Status: two;a=\"b\"\r\n", "one, two;a=\"b\", "),
@@ -196,7 +197,9 @@ async fn a_target_cannot_forge_our_word() {
         assert_eq!(reply.header("X-Proxy-Error"), None, "nobody wonders who said 403");
         assert_eq!(reply.all("Proxy-Status").join(", "), format!("{in_front}{hop}; received-status=403"));
         assert_eq!(reply.all("X-Outgate-Exit"), ["direct"]);
-        assert_eq!((reply.header("X-Outgate-Country"), reply.header("X-Outgate-Session")), (None, None));
+        for field in ["X-Outgate-Country", "X-Outgate-Session", "X-Outgate-Session-Moved", "X-Outgate-Attempts"] {
+            assert_eq!(reply.header(field), None, "{field}");
+        }
         assert_eq!((reply.all("Via"), reply.header("X-Kept")), (vec![format!("1.1 {hop}").as_str()], Some("yes")));
         assert_ne!(id(&reply), "forged");
         let record = gateway.record(&id(&reply)).await;
