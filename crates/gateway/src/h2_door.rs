@@ -22,7 +22,7 @@ use crate::client::Client;
 use crate::core::Core;
 use crate::framing::Framing;
 use crate::response::end_of_head;
-use crate::session::converse;
+use crate::session::{converse, refuse};
 use crate::settings::ListenerSettings;
 use crate::stream::Stream;
 
@@ -65,7 +65,14 @@ pub(crate) async fn attend(
                     let client = Client::new(Stream::H2(Box::new(exchange)), peer, &settings.timeouts);
                     let (core, listener, quiet_since) = (core.clone(), listener.clone(), quiet_since.clone());
                     spawn_local(async move {
-                        converse(core, client, listener).await;
+                        // A stream is what a connection is in HTTP/1.1, and counts as one.
+                        match core.gateway.places.take(Some(peer.ip())) {
+                            Ok(place) => {
+                                converse(core, client, listener).await;
+                                drop(place);
+                            }
+                            Err(fault) => refuse(core, client, listener, fault).await,
+                        }
                         quiet_since.set(Instant::now());
                     });
                 }
