@@ -52,8 +52,11 @@ pub(crate) async fn enter(core: Rc<Core>, io: TcpStream, peer: SocketAddr, liste
         Ok(Ok(1)) => {
             // Told as it can be read: in clear.
             let client = Client::new(Stream::Plain(io), peer, timeouts);
-            return refuse(core, client, listener, raise::wrong_protocol("HTTP in clear", "TLS (https:// in the proxy's URL)"))
-                .await;
+            let spoken = match first[0] {
+                4 | 5 => "SOCKS in clear",
+                _ => "HTTP in clear",
+            };
+            return refuse(core, client, listener, raise::wrong_protocol(spoken, "TLS (https:// in the proxy's URL)")).await;
         }
         _ => return,
     }

@@ -29,9 +29,9 @@ impl Foreign {
         }
     }
 
-    /// The catalogue's fault.
-    pub(crate) fn fault(self) -> Fault {
-        raise::wrong_protocol(self.name(), "HTTP/1.1")
+    /// The catalogue's fault, on a port that takes `expected`.
+    pub(crate) fn fault(self, expected: &str) -> Fault {
+        raise::wrong_protocol(self.name(), expected)
     }
 
     /// The refusal in the client's own protocol, which is all it will read.

@@ -115,7 +115,7 @@ async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Clien
             Some(served) => Ok(served),
             None => return After::Gone,
         },
-        Err(NoHead::Foreign(foreign)) => Ok(refuse_foreign(client, foreign).await),
+        Err(NoHead::Foreign(foreign)) => Ok(refuse_foreign(client, listener, foreign).await),
         Err(NoHead::Fault(fault)) => Err(fault),
     };
     let served = match served {
@@ -321,10 +321,10 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
 }
 
 /// Refuses another protocol in its own words.
-async fn refuse_foreign(client: &mut Client, foreign: Foreign) -> Served {
+async fn refuse_foreign(client: &mut Client, listener: &ListenerSettings, foreign: Foreign) -> Served {
     // If it is gone, it has seen enough.
     let _gone = client.write(foreign.refusal()).await;
-    Served::badly(After::Close, foreign.fault())
+    Served::badly(After::Close, foreign.fault(listener.protocols.expected()))
 }
 
 /// Answers what ends at this hop: OPTIONS, and TRACE with Max-Forwards: 0 (RFC 9110, sections 9.3.7 and 9.3.8).

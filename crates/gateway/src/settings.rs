@@ -78,6 +78,17 @@ pub struct Protocols {
     pub socks5: bool,
 }
 
+impl Protocols {
+    /// What a client may speak here, in words.
+    pub(crate) fn expected(self) -> &'static str {
+        match (self.http, self.socks5) {
+            (true, true) => "HTTP/1.1 or SOCKS5",
+            (false, true) => "SOCKS5",
+            (_, false) => "HTTP/1.1",
+        }
+    }
+}
+
 impl Default for Protocols {
     /// Both.
     fn default() -> Self {

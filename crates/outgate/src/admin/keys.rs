@@ -55,7 +55,7 @@ Examples:
         /// An address or network it may be used from (can be repeated); from anywhere if not said
         #[arg(long = "allow-ip", value_name = "CIDR", value_delimiter = ',', value_parser = source)]
         allow_ips: Vec<String>,
-        /// Requests from its --allow-ip addresses need no credentials
+        /// Requests from its --allow-ip addresses need no credentials; two keys that name an address alike are nobody there
         #[arg(long, requires = "allow_ips")]
         by_ip: bool,
         /// When it stops working: a date (its first moment in UTC), a time such as 2026-12-31T18:00:00Z, or from now: 30d

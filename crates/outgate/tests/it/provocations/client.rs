@@ -93,7 +93,7 @@ async fn other_protocols_are_refused_in_their_own_words() {
         wire.send(hello).await.expect("it reads");
         wire.finish().await.expect("it reads");
         assert_eq!(wire.ending().await, Ok((refusal.to_vec(), Ending::Fin)), "{protocol}");
-        let sentence = format!("{protocol} was spoken to a port that expects HTTP/1.1");
+        let sentence = format!("{protocol} was spoken to a port that expects HTTP/1.1 or SOCKS5");
         let record = record_of(&gateway, protocol, |record| record["sentence"] == sentence.as_str()).await;
         let id = record["request_id"].as_str().expect("every record has an id");
         provoked(Slug::WrongProtocol, "read", sentence).check_record(&gateway, id, None).await;

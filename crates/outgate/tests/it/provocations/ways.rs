@@ -24,10 +24,15 @@ struct Doors {
 
 impl Doors {
     fn open() -> Self {
+        Self::open_with("")
+    }
+
+    /// With more settings.
+    fn open_with(settings: &str) -> Self {
         let (ca, folder) = (Ca::new(), TempDir::new().expect("the machine has a temporary folder"));
         let (certificate, key) = ca.server_files(&["localhost"], folder.path());
         let gateway = Configured::start(&format!(
-            "policy.ports = [\"1-24\", \"26-65535\"]\npolicy.allow_targets = [\"127.0.0.0/8\"]\n\
+            "{settings}policy.ports = [\"1-24\", \"26-65535\"]\npolicy.allow_targets = [\"127.0.0.0/8\"]\n\
              [[listen]]\naddress = \"127.0.0.1:0\"\n\
              [[listen]]\naddress = \"127.0.0.1:0\"\nprotocols = [\"http\"]\n\
              [[listen]]\naddress = \"127.0.0.1:0\"\nprotocols = [\"socks5\"]\n\
@@ -182,6 +187,16 @@ async fn a_port_says_what_it_takes() {
     let mut wire = Wire::connect(doors.http_only()).await.expect("it listens");
     wire.send(&[5, 1, 2]).await.expect("open");
     assert_eq!(wire.ending().await, Ok((vec![5, 0xff], Ending::Fin)), "no method is acceptable");
+    let mut wire = Wire::connect(doors.tls()).await.expect("it listens");
+    wire.send(&[5, 1, 2]).await.expect("open");
+    assert_eq!(wire.ending().await, Ok((vec![5, 0xff], Ending::Fin)));
+    for sentence in [
+        "SOCKS5 was spoken to a port that expects HTTP/1.1",
+        "SOCKS in clear was spoken to a port that expects TLS (https:// in the proxy's URL)",
+    ] {
+        let record = doors.record(sentence, |record| record["sentence"] == sentence).await;
+        assert_eq!(record["outcome"], "wrong_protocol");
+    }
 }
 
 #[tokio::test]
@@ -280,6 +295,14 @@ async fn the_same_over_http2() {
     let anonymous = http::Request::builder().method("CONNECT").uri("example.com:443").body(()).expect("a request");
     let (status, slug, _) = h2(&doors, anonymous).await;
     assert_eq!((status, slug), told(Slug::CredentialsMissing));
+}
+
+#[tokio::test]
+async fn a_stream_of_http2_counts_as_a_connection() {
+    let doors = Doors::open_with("limits.connections_per_source = 1\n");
+    let request = http::Request::builder().method("CONNECT").uri("example.com:443").body(()).expect("a request");
+    let (status, slug, _) = h2(&doors, request).await;
+    assert_eq!((status, slug.as_deref()), (Slug::Overloaded.row().status, Some("overloaded")));
 }
 
 #[tokio::test]
