@@ -26,7 +26,8 @@ const LONGEST_HEADER: usize = 1024;
 
 /// The life of one client connection, from where it was accepted. `place` is its place among the connections.
 pub(crate) async fn enter(core: Rc<Core>, io: TcpStream, peer: SocketAddr, listener: Rc<ListenerSettings>, mut place: Place) {
-    let timeouts = &core.gateway.settings.timeouts;
+    let settings = core.settings();
+    let timeouts = &settings.timeouts;
     let mut peer = peer;
     let mut io = io;
     if listener.is_behind(peer.ip()) {

@@ -12,12 +12,14 @@ use crate::gateway::Gateway;
 use crate::pump::Scratch;
 use crate::record::Recorder;
 use crate::sessions::Sessions;
+use crate::settings::Settings;
 use crate::upstream::Upstream;
 
 /// One event loop's own things. Nothing here is shared with another loop, so nothing here locks.
 pub(crate) struct Core {
     pub(crate) gateway: Arc<Gateway>,
-    pub(crate) egress: Egress,
+    settings: RefCell<Rc<Settings>>,
+    egress: RefCell<Rc<Egress>>,
     pub(crate) sessions: Rc<Sessions>,
     pub(crate) scratch: Scratch,
     pub(crate) recorder: RefCell<Recorder>,
@@ -29,14 +31,25 @@ impl Core {
     pub(crate) fn new(gateway: Arc<Gateway>, egress: Egress, seed: u64) -> Self {
         let recorder = Recorder::new(gateway.writer.clone());
         Self {
+            settings: RefCell::new(Rc::new((*gateway.settings()).clone())),
             gateway,
-            egress,
+            egress: RefCell::new(Rc::new(egress)),
             sessions: Rc::default(),
             scratch: Scratch::new(),
             recorder: RefCell::new(recorder),
             random: Cell::new(seed | 1),
             date: RefCell::new((0, "".into())),
         }
+    }
+
+    /// What is in force now. Whoever serves a request takes it once and keeps it to the request's end.
+    pub(crate) fn settings(&self) -> Rc<Settings> {
+        self.settings.borrow().clone()
+    }
+
+    /// The way out as it is now.
+    pub(crate) fn egress(&self) -> Rc<Egress> {
+        self.egress.borrow().clone()
     }
 
     /// Nanoseconds of the gateway's monotonic time.

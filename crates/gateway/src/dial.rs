@@ -14,6 +14,7 @@ use crate::failover::Errand;
 use crate::fleet::Online;
 use crate::head::Target;
 use crate::policy::Ruling;
+use crate::settings::Settings;
 use crate::upstream::Upstream;
 
 /// A connected target and how it was reached.
@@ -45,6 +46,7 @@ impl From<Fault> for Undialed {
 /// Connects to the target before the deadline.
 pub(crate) async fn dial(
     core: &Core,
+    settings: &Settings,
     permit: &Permit,
     route: &Route,
     target: &Target,
@@ -58,21 +60,22 @@ pub(crate) async fn dial(
             let (dns, connect) = (Duration::ZERO, Duration::ZERO);
             Ok(Dialed { upstream, address: None, exit: None, dns, connect, attempts: 1, moved_from: None })
         }
-        Route::Direct => direct(core, target, deadline).await,
+        Route::Direct => direct(core, settings, target, deadline).await,
         Route::Exit(wanted, session) => {
             let session = session.as_ref();
-            Errand { core, permit, wanted, session, target, request_id, deadline }.run().await
+            Errand { core, settings, permit, wanted, session, target, request_id, deadline }.run().await
         }
     }
 }
 
-async fn direct(core: &Core, target: &Target, deadline: Instant) -> Result<Dialed, Undialed> {
-    let policy = &core.gateway.settings.policy;
+async fn direct(core: &Core, settings: &Settings, target: &Target, deadline: Instant) -> Result<Dialed, Undialed> {
+    let policy = &settings.policy;
     let denied = |ip| match policy.rule_on(target, Some(ip)) {
         Ruling::Denied(rule) => Some(rule),
         Ruling::Allowed | Ruling::NeedsAddress => None,
     };
-    let dialing = core.egress.dial_unless(&target.host, target.port, deadline, &denied);
+    let egress = core.egress();
+    let dialing = egress.dial_unless(&target.host, target.port, deadline, &denied);
     let dialed = dialing.await.map_err(|e| Undialed { fault: e.fault(), dns: e.dns, connect: e.connect })?;
     Ok(Dialed {
         upstream: Upstream::Direct(dialed.stream),

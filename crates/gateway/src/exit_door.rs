@@ -61,7 +61,7 @@ async fn converse(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 
                 (Some(facts), Some(port)) => {
                     if behind.is_empty() && io.write_all(switched).await.is_ok() {
                         // In this task, so that it keeps its place among the connections until it ends.
-                        let idle = core.gateway.settings.timeouts.idle;
+                        let idle = core.settings().timeouts.idle;
                         let _too_long = timeout(idle, core.gateway.echo.attend(io, facts, port)).await;
                     }
                     return;
@@ -91,7 +91,7 @@ async fn link(
     exit: Exit,
     peer: SocketAddr,
 ) {
-    let settings = &core.gateway.settings;
+    let settings = core.settings();
     let welcomed = async {
         io.write_all(&answer).await.map_err(|e| e.to_string())?;
         let pending = shell::accept(io, behind).await.map_err(|e| e.to_string())?;

@@ -20,6 +20,7 @@ use crate::echo::{EchoFacts, Expected};
 use crate::fleet::{Lease, Wanted, describe};
 use crate::head::Target;
 use crate::policy::Ruling;
+use crate::settings::Settings;
 use crate::upstream::Upstream;
 
 /// A session stays where it is unless its exit takes this part of the time for a set-up.
@@ -28,6 +29,7 @@ const SESSION_PATIENCE: u32 = 3;
 /// A tunnel to be set up.
 pub(crate) struct Errand<'a> {
     pub(crate) core: &'a Core,
+    pub(crate) settings: &'a Settings,
     pub(crate) permit: &'a Permit,
     pub(crate) wanted: &'a Wanted,
     pub(crate) session: Option<&'a Session>,
@@ -84,7 +86,7 @@ enum Verdict {
 
 impl Errand<'_> {
     pub(crate) async fn run(&self) -> Result<Dialed, Undialed> {
-        let stay = self.session.map(|session| session.stay(self.permit, &self.core.gateway.settings.sessions));
+        let stay = self.session.map(|session| session.stay(self.permit, &self.settings.sessions));
         let search = Search {
             errand: self,
             stay,
@@ -105,7 +107,7 @@ impl Search<'_> {
         let fleet = &self.errand.core.gateway.fleet;
         let mut patience = fleet.delay(&self.errand.permit.pool.name);
         let first = match self.stay {
-            Some(_) => self.errand.core.gateway.settings.timeouts.setup / SESSION_PATIENCE,
+            Some(_) => self.errand.settings.timeouts.setup / SESSION_PATIENCE,
             None => patience,
         };
         let mut slow_at = Instant::now() + first;
@@ -153,8 +155,8 @@ impl Search<'_> {
 
     /// Asks another exit, if there is one and as many as are allowed have not been tried.
     fn ask_another(&mut self) {
-        let Errand { core, permit, wanted, target, request_id, deadline, .. } = *self.errand;
-        if self.tried.len() >= usize::from(core.gateway.settings.fleet.attempts) || self.over.is_some() || self.keeps_to_one() {
+        let Errand { core, settings, permit, wanted, target, request_id, deadline, .. } = *self.errand;
+        if self.tried.len() >= usize::from(settings.fleet.attempts) || self.over.is_some() || self.keeps_to_one() {
             return;
         }
         let fleet = &core.gateway.fleet;
@@ -190,7 +192,7 @@ impl Search<'_> {
     }
 
     async fn next(&mut self, slow_at: Instant) -> Event {
-        let settings = &self.errand.core.gateway.settings;
+        let settings = self.errand.settings;
         let may_ask = self.over.is_none() && self.tried.len() < usize::from(settings.fleet.attempts) && !self.keeps_to_one();
         let open = &mut self.open;
         let answered = poll_fn(|cx| {
@@ -242,7 +244,7 @@ impl Search<'_> {
     }
 
     fn won(mut self, attempt: Attempt, tunnel: Tunnel, connected: &Connected) -> Result<Dialed, Fault> {
-        let Errand { core, permit, wanted, target, .. } = *self.errand;
+        let Errand { core, settings, permit, wanted, target, .. } = *self.errand;
         let fleet = &core.gateway.fleet;
         let Attempt { lease, started, .. } = attempt;
         let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -253,7 +255,7 @@ impl Search<'_> {
         for (wrong, _) in self.blaming.drain(..) {
             fleet.report(&wrong, Outcome::Failed(Ailment::Disproved));
         }
-        if let Ruling::Denied(rule) = core.gateway.settings.policy.rule_on(target, Some(connected.address.ip())) {
+        if let Ruling::Denied(rule) = settings.policy.rule_on(target, Some(connected.address.ip())) {
             return Err(raise::target_denied(&target.host, rule));
         }
         if let Some(stay) = self.stay.as_ref().filter(|_| self.tried.len() > 1) {
@@ -306,7 +308,7 @@ impl Search<'_> {
             return self.give_up();
         }
         let exit = self.open.swap_remove(0).lease.exit().clone();
-        let budget = Seconds(gateway.settings.timeouts.setup);
+        let budget = Seconds(self.errand.settings.timeouts.setup);
         self.told(raise::exit_timeout(budget).with_found_at(exit))
     }
 }

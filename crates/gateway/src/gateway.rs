@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,8 @@ const COMMANDS: usize = 256;
 
 /// What the event loops share. Nothing in it is locked on the way of a byte.
 pub struct Gateway {
-    pub(crate) settings: Settings,
+    /// What is in force; each event loop has its own copy.
+    settings: RwLock<Arc<Settings>>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) throttle: Throttle,
     pub(crate) fleet: Fleet,
@@ -101,6 +102,7 @@ impl Gateway {
     /// # Errors
     /// An address is taken, the records folder can't be written, the system's DNS can't be read: in words for the operator.
     pub fn start(settings: Settings, snapshot: Snapshot, store: Arc<dyn Store>) -> Result<Running, String> {
+        let settings = Arc::new(settings);
         let (doors, bound) = listen::bind(&settings)?;
         let writer = settings.records.as_deref().map(Writer::open).transpose()?;
         let epoch = Instant::now();
@@ -124,12 +126,11 @@ impl Gateway {
             loops: Mutex::default(),
             asks,
             accounts: accounts.clone(),
-            settings,
+            settings: RwLock::new(settings.clone()),
         });
         let own = bound.listeners.iter().chain(&bound.exits).copied().collect::<Vec<_>>();
         let mut threads = Vec::new();
         for (number, doors) in doors.into_iter().enumerate() {
-            let settings = &gateway.settings;
             let egress = EgressSettings {
                 dns: settings.dns.clone(),
                 guard: settings.guard.clone(),
@@ -163,8 +164,13 @@ impl Gateway {
             threads.push(thread.map_err(|e| format!("a thread can't be started: {e}"))?);
         }
         let (stop_settling, stop) = oneshot::channel();
-        let settler = spawn_settler(accounts, store, gateway.settings.name.clone(), asked, stop)?;
+        let settler = spawn_settler(accounts, store, settings.name.clone(), asked, stop)?;
         Ok(Running { gateway, bound, threads, settler: Some(settler), stop_settling: Some(stop_settling) })
+    }
+
+    /// What is in force now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Outcomes so far.
@@ -319,7 +325,7 @@ impl Live for Gateway {
     }
 
     fn exit_door(&self) -> Option<ExitDoor> {
-        let tls = self.settings.exits.as_ref().is_some_and(|door| door.tls.is_some());
+        let tls = self.settings().exits.as_ref().is_some_and(|door| door.tls.is_some());
         self.exit_door.map(|address| ExitDoor { address, tls })
     }
 

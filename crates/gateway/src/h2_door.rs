@@ -43,7 +43,7 @@ pub(crate) async fn attend(
     peer: SocketAddr,
     listener: Rc<ListenerSettings>,
 ) {
-    let settings = &core.gateway.settings;
+    let settings = core.settings();
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(MOST_STREAMS)

@@ -41,7 +41,7 @@ pub(crate) async fn keep(core: Rc<Core>) {
             running.set(running.get() + 1);
             tokio::task::spawn_local(async move {
                 let exit = check.lease.exit().clone();
-                let patience = PATIENCE.min(core.gateway.settings.timeouts.setup);
+                let patience = PATIENCE.min(core.settings().timeouts.setup);
                 let found = timeout(patience, probe(&core, &check)).await.unwrap_or_else(|_| Err("no answer".to_owned()));
                 if let Err(why) = &found {
                     tracing::warn!(%exit, why, "an exit failed its check");
@@ -57,7 +57,7 @@ pub(crate) async fn keep(core: Rc<Core>) {
 async fn probe(core: &Core, check: &Check<Arc<Online>>) -> Result<(), String> {
     let online = check.lease.link();
     let request_id = core.request_id();
-    let configured = core.gateway.settings.fleet.check.clone();
+    let configured = core.settings().fleet.check.clone();
     let echo = configured.is_none();
     let _ticket = echo.then(|| core.gateway.echo.expect(EchoFacts::of_check(online, &request_id)));
     let (host, port) = configured.unwrap_or_else(|| (ECHO_HOST.to_owned(), 80));

@@ -173,8 +173,7 @@ async fn accept(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
 /// still read their answer: beyond so many the next ones are let go at once.
 fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: SocketAddr, fault: &Fault, leaving: &Rc<()>) {
     let id = core.request_id();
-    let teller =
-        Teller { hop: &core.gateway.settings.name, request_id: &id, realm: "outgate", date: &core.date(), docs_url: None };
+    let teller = Teller { hop: &core.settings().name, request_id: &id, realm: "outgate", date: &core.date(), docs_url: None };
     let answer = fault.answer(&listener.dialect, &teller);
     // Past the event loop, which has not yet seen that this new socket can be written to.
     let _gone = SockRef::from(&io).send(&answer.to_http1(Body::Send, Connection::Close));
@@ -185,7 +184,8 @@ fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: 
     if Rc::strong_count(leaving) <= MOST_LEAVING {
         let (core, leaving) = (core.clone(), leaving.clone());
         spawn_local(async move {
-            let timeouts = &core.gateway.settings.timeouts;
+            let settings = core.settings();
+            let timeouts = &settings.timeouts;
             Client::new(Stream::Plain(io), peer, timeouts).linger(&core.scratch, timeouts.linger).await;
             drop(leaving);
         });

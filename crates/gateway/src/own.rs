@@ -29,7 +29,8 @@ impl Gateway {
         {
             return places.clone();
         }
-        let pools = self.settings.pools.iter();
+        let settings = self.settings();
+        let pools = settings.pools.iter();
         let mut all: Vec<PoolPlaces> = pools
             .map(|pool| PoolPlaces { pool: pool.name.clone(), kind: pool.kind, targeting: pool.targeting, places: Vec::new() })
             .collect();
@@ -69,8 +70,9 @@ impl Gateway {
             }
         }
         let plan = &account.plan;
-        let name = modifiers.pool.as_deref().unwrap_or(self.settings.default_pool.as_str());
-        let pool = self.settings.pools.iter().find(|pool| pool.name.as_str() == name);
+        let settings = self.settings();
+        let name = modifiers.pool.as_deref().unwrap_or(settings.default_pool.as_str());
+        let pool = settings.pools.iter().find(|pool| pool.name.as_str() == name);
         let pool = pool.filter(|pool| plan.pools.is_empty() || plan.pools.contains(&pool.name));
         let pool = pool.ok_or_else(|| raise::pool_denied(name))?;
         let nanos = self.epoch.elapsed().as_nanos() as u64;

@@ -20,7 +20,7 @@ use crate::gateway::Gateway;
 use crate::head::{Asked, Forward, Target, Version, Want};
 use crate::pump::Flow;
 use crate::record::{Record, Stage};
-use crate::settings::ListenerSettings;
+use crate::settings::{ListenerSettings, SessionRules};
 use crate::socks;
 use crate::tunnel::{self, break_off};
 use crate::upstream::Upstream;
@@ -70,7 +70,7 @@ pub(crate) async fn converse(core: Rc<Core>, mut client: Client, listener: Rc<Li
     loop {
         match attend(&core, &listener, &mut client, &mut kept).await {
             After::Next => client.reused = true,
-            After::Close => return client.linger(&core.scratch, core.gateway.settings.timeouts.linger).await,
+            After::Close => return client.linger(&core.scratch, core.settings().timeouts.linger).await,
             After::Gone => return,
             After::Reset => return client.reset(),
         }
@@ -79,8 +79,8 @@ pub(crate) async fn converse(core: Rc<Core>, mut client: Client, listener: Rc<Li
 
 /// The life of a client connection that has no place here: what it asks is answered with a fault.
 pub(crate) async fn refuse(core: Rc<Core>, mut client: Client, listener: Rc<ListenerSettings>, fault: Fault) {
-    let settings = &core.gateway.settings;
     let mut visit = Visit::begin(&core, &client);
+    let settings = visit.settings.clone();
     // An answer is read only by who has asked.
     match client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await {
         Ok(_) | Err(NoHead::Fault(_)) => {
@@ -99,7 +99,7 @@ pub(crate) async fn refuse(core: Rc<Core>, mut client: Client, listener: Rc<List
 
 /// One request: waits for it, serves it, tells what went wrong, and settles its record.
 async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Client, kept: &mut Option<Kept>) -> After {
-    let settings = &core.gateway.settings;
+    let settings = core.settings();
     let head = client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await;
     let mut visit = Visit::begin(core, client);
     let served = match head {
@@ -135,7 +135,7 @@ async fn serve(
     visit: &mut Visit,
 ) -> Result<Served, Fault> {
     let gateway = &core.gateway;
-    let settings = &gateway.settings;
+    let settings = visit.settings.clone();
 
     let asked = Asked::parse(&client.buffer[..length], &settings.name)?;
     client.buffer.drain(..length);
@@ -158,7 +158,7 @@ async fn serve(
         let deadline = Instant::now() + settings.timeouts.setup;
         permit.meter.count_request();
         let request = Request { target, forward, version: asked.version, keep_alive: asked.keep_alive };
-        if let Some(reused) = Kept::take(kept, &request, &permit, &route, gateway) {
+        if let Some(reused) = Kept::take(kept, &request, &permit, &route, gateway, &settings.sessions) {
             visit.reuse(&reused.record);
             match Box::pin(exchange(core, client, kept, visit, &permit, &request, reused.upstream, true)).await? {
                 Some(served) => return Ok(served),
@@ -166,7 +166,7 @@ async fn serve(
             }
         }
         let dialed = tokio::select! {
-            dialed = Box::pin(dial(core, &permit, &route, &request.target, &visit.id, deadline)) => dialed,
+            dialed = Box::pin(dial(core, &settings, &permit, &route, &request.target, &visit.id, deadline)) => dialed,
             fault = std::future::poll_fn(|cx| permit.enlisted.poll_cut(cx)) => return Err(fault),
         };
         let upstream = visit.arrived(dialed)?;
@@ -209,7 +209,7 @@ async fn exchange(
     mut upstream: Upstream,
     reused: bool,
 ) -> Result<Option<Served>, Fault> {
-    let settings = &core.gateway.settings;
+    let settings = visit.settings.clone();
     visit.record.stage = Stage::Relay;
     let mut moved = Moved::default();
     let exchanged = {
@@ -298,8 +298,8 @@ async fn switched(
 
 /// Tells a fault to the client. Consumes it: nothing is told twice.
 async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, visit: &mut Visit, fault: Fault) -> Served {
-    let settings = &core.gateway.settings;
-    let teller = Teller { hop: &settings.name, request_id: &visit.id, realm: "outgate", date: &core.date(), docs_url: None };
+    let teller =
+        Teller { hop: &visit.settings.name, request_id: &visit.id, realm: "outgate", date: &core.date(), docs_url: None };
     let answer = fault.answer(&listener.dialect, &teller);
     // What follows an unreadable request can't be trusted; a gateway that shuts down has nothing more to say.
     // Behind a refused CONNECT, bytes meant for the tunnel may be on their way and must not be read as a request; only a
@@ -346,7 +346,14 @@ async fn answer_here(client: &mut Client, body: Option<Vec<u8>>, keep_alive: boo
 
 impl Kept {
     /// Takes the kept connection if it leads where this request goes, for the same key, the same way, and is alive.
-    fn take(kept: &mut Option<Self>, request: &Request, permit: &Permit, route: &Route, gateway: &Gateway) -> Option<Self> {
+    fn take(
+        kept: &mut Option<Self>,
+        request: &Request,
+        permit: &Permit,
+        route: &Route,
+        gateway: &Gateway,
+        rules: &SessionRules,
+    ) -> Option<Self> {
         let mut candidate = kept.take()?;
         let same = candidate.target == request.target
             && candidate.key == permit.account.key.id.as_str()
@@ -355,7 +362,7 @@ impl Kept {
         // A session that was rotated, or whose time is over, must not go on through a connection that it left open.
         let stays = match (candidate.upstream.lease(), route) {
             (Some(lease), Route::Exit(wanted, Some(session))) => {
-                let stay = session.stay(permit, &gateway.settings.sessions);
+                let stay = session.stay(permit, rules);
                 gateway.fleet.is_with(&permit.pool.name, wanted, &stay, lease.exit())
             }
             _ => true,

@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use outgate_egress::Host;
 use outgate_faults::fact::Seconds;
@@ -79,8 +80,8 @@ pub(crate) async fn attend(core: &Rc<Core>, client: &mut Client, visit: &mut Vis
 }
 
 async fn serve(core: &Rc<Core>, client: &mut Client, visit: &mut Visit, turn: &mut Turn) -> Result<Served, Stopped> {
-    let timeouts = &core.gateway.settings.timeouts;
-    let mut wire = Wire { core, client, deadline: Instant::now() + timeouts.head };
+    let patience = visit.settings.timeouts.head;
+    let mut wire = Wire { core, client, patience, deadline: Instant::now() + patience };
 
     let [_, count] = wire.take().await?;
     let methods = wire.some(usize::from(count)).await?;
@@ -174,6 +175,7 @@ fn reply(code: u8, bound: Option<SocketAddr>) -> Vec<u8> {
 struct Wire<'a> {
     core: &'a Core,
     client: &'a mut Client,
+    patience: Duration,
     deadline: Instant,
 }
 
@@ -187,9 +189,7 @@ impl Wire<'_> {
         match self.client.read_exactly(&self.core.scratch, length, self.deadline).await {
             Ok(bytes) => Ok(bytes),
             Err(Unread::Gone) => Err(Stopped::Gone),
-            Err(Unread::TooLate) => {
-                Err(Stopped::Refused(raise::request_timeout(Seconds(self.core.gateway.settings.timeouts.head))))
-            }
+            Err(Unread::TooLate) => Err(Stopped::Refused(raise::request_timeout(Seconds(self.patience)))),
         }
     }
 

@@ -29,14 +29,14 @@ pub(crate) async fn open(
 ) -> Result<Option<(Permit, Upstream)>, Fault> {
     let permit = visit.admit(core, caller, target)?;
     visit.record.stage = Stage::Choose;
-    let route = choose(&permit, &core.gateway.settings.sessions, &core.gateway.offers, core.nanos())?;
+    let route = choose(&permit, &visit.settings.sessions, &core.gateway.offers, core.nanos())?;
     visit.record.stage = Stage::Dial;
     permit.meter.count_tunnel();
-    let deadline = Instant::now() + core.gateway.settings.timeouts.setup;
+    let deadline = Instant::now() + visit.settings.timeouts.setup;
     // Boxed, so that it is given back before the tunnel begins to wait: an open tunnel's task holds the largest of the
     // futures inside it, used or not.
     let dialed = tokio::select! {
-        dialed = Box::pin(dial(core, &permit, &route, target, &visit.id, deadline)) => dialed,
+        dialed = Box::pin(dial(core, &visit.settings, &permit, &route, target, &visit.id, deadline)) => dialed,
         fault = std::future::poll_fn(|cx| permit.enlisted.poll_cut(cx)) => return Err(fault),
         // Nobody is left to open the tunnel for: its thread and the half-open connection are free again.
         () = client.gone(&core.scratch) => {
@@ -59,7 +59,7 @@ pub(crate) async fn carry(
 ) -> Served {
     let flow = Flow { meter: &permit.meter, scratch: &core.scratch, epoch: core.epoch() };
     let early = std::mem::take(&mut client.buffer);
-    let idle = core.gateway.settings.timeouts.idle;
+    let idle = visit.settings.timeouts.idle;
     let Relayed { up, down, ended } = relay(&mut client.io, upstream, &early, &flow, &permit.enlisted, idle).await;
     visit.record.bytes_up += up;
     visit.record.bytes_down += down;

@@ -1,5 +1,6 @@
 //! One request on its way: what its record will say, and what of the connection its answer depends on.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -16,11 +17,14 @@ use crate::head::{Asked, Target, Want};
 use crate::identify::{Caller, identify, prove};
 use crate::record::{Record, Stage};
 use crate::session::Served;
+use crate::settings::Settings;
 use crate::upstream::Upstream;
 
 /// One request on its way: its id, its record, and what of the connection its answer depends on.
 pub(crate) struct Visit {
     pub(crate) id: String,
+    /// As they were when it began; they hold for it to its end.
+    pub(crate) settings: Rc<Settings>,
     time: Timestamp,
     started: Instant,
     pub(crate) record: Record,
@@ -34,6 +38,7 @@ impl Visit {
     pub(crate) fn begin(core: &Core, client: &Client) -> Self {
         Self {
             id: core.request_id(),
+            settings: core.settings(),
             time: Timestamp::now(),
             started: Instant::now(),
             record: Record { protocol: client.io.protocol(), ..Record::default() },
@@ -77,7 +82,7 @@ impl Visit {
     /// Admits the caller to the target.
     pub(crate) fn admit(&mut self, core: &Core, caller: Caller, target: &Target) -> Result<Permit, Fault> {
         self.record.stage = Stage::Admit;
-        let settings = &core.gateway.settings;
+        let settings = &self.settings;
         let rules = Rules {
             policy: &settings.policy,
             pools: &settings.pools,
