@@ -188,6 +188,15 @@ impl Accounts {
         Meter { counters, book: self.book.clone() }
     }
 
+    /// Counts usage of an earlier run that the ledger had not been given when these accounts were loaded.
+    pub(crate) fn recall(&self, row: &UsageDelta) {
+        if let Some(account) = self.find(row.key.as_str())
+            && account.live.period_start.load(Relaxed) == row.period_start.as_second()
+        {
+            account.live.used.fetch_add(row.counters.bytes(), Relaxed);
+        }
+    }
+
     /// The counters that wait for delivery.
     pub(crate) fn book(&self) -> &Book {
         &self.book

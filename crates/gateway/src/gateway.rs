@@ -23,6 +23,7 @@ use crate::core::Core;
 use crate::echo::Echo;
 use crate::fleet::Fleet;
 use crate::identify::loss_of_standing;
+use crate::journal::{Journal, Owed};
 use crate::keeper::keep;
 use crate::listen::{self, Bound, Places};
 use crate::offers::Offers;
@@ -30,7 +31,7 @@ use crate::own::{Counted, denied};
 use crate::record::Writer;
 use crate::rotate::Rotations;
 use crate::settings::Settings;
-use crate::settle::{self, settle};
+use crate::settle::{self, Keeping, Settling, settle};
 use crate::tally::Tally;
 use crate::throttle::Throttle;
 
@@ -51,6 +52,7 @@ pub struct Gateway {
     pub(crate) places: Arc<Places>,
     pub(crate) writer: Option<Arc<Writer>>,
     pub(crate) tally: Tally,
+    pub(crate) keeping: Arc<Keeping>,
     pub(crate) epoch: Instant,
     /// Where its door for exits is bound.
     exit_door: Option<std::net::SocketAddr>,
@@ -104,6 +106,10 @@ impl Gateway {
     pub fn start(settings: Settings, snapshot: Snapshot, store: Arc<dyn Store>) -> Result<Running, String> {
         let settings = Arc::new(settings);
         let (doors, bound) = listen::bind(&settings)?;
+        let (journal, owed) = match settings.journal.as_deref().map(Journal::open).transpose()? {
+            Some((journal, owed)) => (Some(journal), owed),
+            None => (None, Owed::default()),
+        };
         let writer = settings.records.as_deref().map(Writer::open).transpose()?;
         let epoch = Instant::now();
         let fleet = Fleet::new(&settings, snapshot.exits.clone(), epoch);
@@ -120,6 +126,7 @@ impl Gateway {
             places: Arc::new(Places::new(settings.limits.connections, settings.limits.connections_per_source)),
             writer,
             tally: Tally::new(),
+            keeping: Arc::default(),
             epoch,
             draining: AtomicBool::new(false),
             drain: watch::Sender::new(false),
@@ -164,7 +171,9 @@ impl Gateway {
             threads.push(thread.map_err(|e| format!("a thread can't be started: {e}"))?);
         }
         let (stop_settling, stop) = oneshot::channel();
-        let settler = spawn_settler(accounts, store, settings.name.clone(), asked, stop)?;
+        let name = settings.name.clone();
+        let settling = Settling { accounts, store, gateway: name, keeping: gateway.keeping.clone(), journal, owed };
+        let settler = spawn_settler(settling, asked, stop)?;
         Ok(Running { gateway, bound, threads, settler: Some(settler), stop_settling: Some(stop_settling) })
     }
 
@@ -183,8 +192,12 @@ impl Gateway {
         self.writer.as_ref().map_or(0, |writer| writer.dropped())
     }
 
-    pub(crate) fn refuse_when_draining(&self) -> Result<(), Fault> {
-        if self.draining.load(Ordering::Relaxed) { Err(raise::draining()) } else { Ok(()) }
+    /// Whether new work can be taken at all.
+    pub(crate) fn takes_work(&self) -> Result<(), Fault> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(raise::draining());
+        }
+        self.keeping.refuse_unaccountable()
     }
 
     /// Tells when the gateway begins to drain.
@@ -251,9 +264,7 @@ impl Running {
 }
 
 fn spawn_settler(
-    accounts: Arc<Accounts>,
-    store: Arc<dyn Store>,
-    gateway: String,
+    settling: Settling,
     mut asked: mpsc::Receiver<settle::Ask>,
     stop: oneshot::Receiver<()>,
 ) -> Result<JoinHandle<()>, String> {
@@ -273,7 +284,7 @@ fn spawn_settler(
                     }
                 }
             });
-            settle(accounts, store, gateway, asks).await;
+            settle(settling, asks).await;
             Ok::<(), io::Error>(())
         });
         if let Err(error) = ended {

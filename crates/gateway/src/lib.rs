@@ -12,7 +12,7 @@
 //! | choose | `choose`, `offers` (the cities there are), `fleet` (over the crate `outgate_fleet`) |
 //! | dial | `dial`, `failover`, `upstream`, `echo` |
 //! | accept, relay | `tunnel`, `relay`, `forward`, `response`, `pump`, `splice` |
-//! | settle | `settle` (usage), `record` (the request's line), `tally` |
+//! | settle | `settle` (usage), `journal` (usage that the ledger does not take now), `record` (the request's line), `tally` |
 //!
 //! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them, `rotate` has one
 //! change its address; `sessions` finds what is in flight when a key is suspended,
@@ -41,6 +41,7 @@ pub mod geo;
 mod h2_door;
 mod head;
 mod identify;
+mod journal;
 mod keeper;
 mod limits;
 mod listen;

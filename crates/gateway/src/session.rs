@@ -140,7 +140,7 @@ async fn serve(
     let asked = Asked::parse(&client.buffer[..length], &settings.name)?;
     client.buffer.drain(..length);
     visit.note(&asked, client);
-    gateway.refuse_when_draining()?;
+    gateway.takes_work()?;
 
     visit.record.stage = Stage::Identify;
     let caller = visit.identify(core, client, asked.authorization.as_deref())?;

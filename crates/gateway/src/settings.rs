@@ -49,6 +49,8 @@ pub struct Settings {
     pub geo: Option<Arc<Geo>>,
     /// The folder of the records; none writes none.
     pub records: Option<PathBuf>,
+    /// The file for usage that the ledger doesn't take; none keeps that in memory.
+    pub journal: Option<PathBuf>,
     /// The certificate of `https://echo.outgate/`.
     pub echo: Option<Arc<rustls::ServerConfig>>,
 }

@@ -135,6 +135,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         sources,
         geo,
         records: keep.then_some(folder),
+        journal: Some(data.join("usage.journal")),
         echo: None,
     };
     Some(Config {
