@@ -348,6 +348,12 @@ impl Meter {
 }
 
 impl Book {
+    /// Whether everything counted was taken.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Takes what was counted since the last call.
     pub(crate) fn take(&self, now: Timestamp) -> Vec<UsageDelta> {
         let changed = std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
@@ -367,7 +373,7 @@ impl Book {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use outgate_store::{KeyState, Proof, SecretHash};
 
@@ -391,7 +397,8 @@ mod tests {
         }
     }
 
-    fn accounts(bytes: Option<u64>) -> Accounts {
+    /// One key, `abcd`, with so many bytes a month.
+    pub(crate) fn accounts(bytes: Option<u64>) -> Accounts {
         Accounts::new(Snapshot { plans: vec![plan(bytes)], keys: vec![key()], ..Snapshot::default() }).unwrap()
     }
 

@@ -390,3 +390,7 @@ impl Waiting {
         rows
     }
 }
+
+#[cfg(test)]
+#[path = "settle_tests.rs"]
+mod tests;
