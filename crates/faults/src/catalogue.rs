@@ -6,7 +6,6 @@ use crate::{ErrorType, Row};
 /// Raised once a hop speaks TLS to a target itself.
 const WAYS_IN: Raised = Raised::NotYet("ways in");
 /// Raised once a gateway serves keys that it has to look up in a shared ledger; the embedded one is read at start.
-const LEDGER: Raised = Raised::NotYet("ledger");
 /// Raised once something can fail inside a request that no other row names; so far every error has its own.
 const SAFETY_NET: Raised = Raised::NotYet("safety net");
 /// Raised once the relay, the library and the doctor exist.
@@ -426,10 +425,10 @@ catalogue! {
         Gateway 503 Some(ErrorType::ProxyInternalResponse);
         Backoff, Temporary, Operator, GeneralFailure;
         wait Wait::Seconds(5);
-        Gateway, LEDGER;
-        says "the ledger of keys and usage is not available";
-        cause "The gateway cannot read this key, or cannot record what it uses, because its database does not answer: locked or full disk for SQLite, network or server trouble for others. Keys in use go on being served; this request needed the ledger itself.";
-        fix "Wait for `Retry-After`. Operators: the gateway's log names the database error. Check free space and permissions of the data folder, then the database server.";
+        Gateway, Raised::Yes;
+        says "this proxy cannot account for new requests now";
+        cause "What a request uses can be kept nowhere: the ledger does not take it (its server does not answer, its file is locked, its disk is full), and the journal in the data folder, which holds usage until the ledger is back, cannot be written either. What is open goes on; new requests would be served without an account.";
+        fix "Wait for `Retry-After`. Operators: the gateway's log names both errors. Make room on the disk of the data folder or mend its permissions, then see to the database; nothing needs a restart.";
     }
 
     LoopDetected loop_detected(what = "its own name is in Via") {

@@ -135,7 +135,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         sources,
         geo,
         records: keep.then_some(folder),
-        journal: Some(data.join("usage.journal")),
+        journal: None,
         echo: None,
     };
     Some(Config {

@@ -58,6 +58,7 @@ impl Station {
             settings.name = data::gateway_name(&data)?;
         }
         settings.echo = Some(tls::echo(&data)?);
+        settings.journal = Some(data.join("usage.journal"));
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&data.join("outgate.db")).map_err(|e| e.to_string())?);
         let snapshot = store.load(Timestamp::now()).await.map_err(|e| format!("the ledger can't be read: {e}"))?;
         // The console's address is taken before any client is served: a port in use ends the start, not the service.
