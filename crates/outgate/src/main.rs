@@ -1,12 +1,16 @@
 //! The one binary: reads the command line and hands over to the command.
 
+mod activation;
 mod admin;
 mod cli;
 mod config;
 mod data;
 mod explain;
+mod notify;
 mod quickstart;
+mod reload;
 mod run_exit;
+mod run_gateway;
 mod station;
 mod tls;
 
@@ -24,7 +28,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Quickstart(args) => serve("outgate=warn,warn", quickstart::run(args)),
         Command::Gateway(args) => match config::load(&args.config) {
-            Ok(config) => serve("outgate=info,warn", station::run(config)),
+            Ok(config) => serve("outgate=info,warn", run_gateway::run(args, config)),
             Err(problems) => wrong_config(&problems),
         },
         Command::Exit(args) => serve("outgate=info,outgate_exit::agent=off,outgate_exit::keeper=off,warn", run_exit::run(*args)),
