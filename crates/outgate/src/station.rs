@@ -103,6 +103,7 @@ impl Station {
         };
         match cut {
             Some(0) => {}
+            Some(1) => eprintln("outgate: 1 request was still open and was cut"),
             Some(cut) => eprintln(&format!("outgate: {cut} requests were still open and were cut")),
             None => return failed("stopped at once; open requests were cut"),
         }
