@@ -347,4 +347,19 @@ mod tests {
         places.set_bounds(2, 1);
         assert!(places.take(ip(4)).is_err(), "fewer than are taken: nobody new comes in");
     }
+
+    #[test]
+    fn a_closed_door_leaves_nobody_in_its_queue() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let address = socket.local_addr().unwrap();
+            let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+            let taken: Vec<_> = waiting(TcpListener::from_std(socket).unwrap()).map(|(_, peer)| peer).collect();
+            let expected: Vec<_> = clients.iter().map(|client| client.local_addr().unwrap()).collect();
+            assert_eq!(taken, expected);
+            assert!(std::net::TcpStream::connect(address).is_err());
+        });
+    }
 }

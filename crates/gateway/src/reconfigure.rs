@@ -20,8 +20,6 @@ pub(crate) struct NewConfiguration {
 /// What a reload did to the listeners.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reconfigured {
-    /// Where everything listens now.
-    pub bound: Bound,
     /// Listeners that were opened.
     pub opened: Vec<SocketAddr>,
     /// Listeners that were closed.
@@ -55,7 +53,7 @@ impl Gateway {
         }
         // An answer to any question says that the order before it was carried out.
         self.in_flight().await;
-        Ok(Reconfigured { bound, opened, closed })
+        Ok(Reconfigured { opened, closed })
     }
 }
 

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Runs the command.
-pub(crate) async fn run(args: cli::Gateway, config: Config) -> ExitCode {
+pub(crate) async fn run(args: cli::Gateway, config: Config, watched: Watched) -> ExitCode {
     // Registered before anything is ready: whoever hears that we are may signal at once.
     let stop = asked_to_stop();
     let hangups = signal(SignalKind::hangup());
@@ -34,7 +34,7 @@ pub(crate) async fn run(args: cli::Gateway, config: Config) -> ExitCode {
         Err(why) => return failed(&why),
     };
     let mut reload = Reload::new(args.config.clone(), &config);
-    let watched = (!args.no_watch).then(|| Watched::new(&args.config));
+    let watched = (!args.no_watch).then_some(watched);
     let station = match Station::start(config.data, config.console, config.settings, config.named, passed).await {
         Ok(station) => station,
         Err(why) => return failed(&why),

@@ -30,6 +30,9 @@ async fn listeners_come_go_and_change_under_load() {
         assert!(told.contains("listen[1].address") && field(&told, "closed").is_empty(), "{told}");
         tunnel.carries().await;
         let mut on_second = LongTunnel::open(second, home.credentials()).await;
+        let mut wire = Wire::connect(proxy).await.expect("it listens");
+        let itself = get(&mut wire, &format!("http://{second}/"), home.credentials()).await;
+        assert_eq!(itself.header("X-Proxy-Error"), Some("loop_detected"), "the new listener is one of ours");
         load.goes_on().await;
 
         home.write(&format!(
