@@ -179,7 +179,7 @@ impl Desk {
         Ok(())
     }
 
-    fn tell(&self, change: Change) {
+    pub(crate) fn tell(&self, change: Change) {
         match change {
             Change::PutPlan(plan) => {
                 let plan = Arc::new(plan);
@@ -207,7 +207,7 @@ impl Desk {
     }
 
     /// Repeats what is unclear under its idempotency key, within bounds.
-    async fn insist<'a, T>(&'a self, call: impl Fn() -> StoreFuture<'a, T>) -> Result<T, DeskError> {
+    pub(crate) async fn insist<'a, T>(&'a self, call: impl Fn() -> StoreFuture<'a, T>) -> Result<T, DeskError> {
         let mut unclear = None;
         for _ in 0..ATTEMPTS {
             match tokio::time::timeout(PATIENCE, call()).await {

@@ -2,6 +2,7 @@
 //!
 //! - [`desk`]: what an administrator can do, each operation whole: check, store with its audit entry, tell the running gateway
 //! - `keys`, `plans`, `exits`: the desk's operations by subject
+//! - `resync`: catches up with a ledger that somebody else changed
 //! - [`api`]: the routes under `/v1`, which read a request, call the desk and show the result
 //! - `fields`, `problem`, `view`: a request's JSON with every mistake named; errors as RFC 9457; results as JSON
 //! - [`server`]: the listener with its deadlines
@@ -18,6 +19,7 @@ mod fields;
 mod keys;
 mod plans;
 mod problem;
+mod resync;
 pub mod server;
 mod view;
 
@@ -31,4 +33,5 @@ pub use exits::NewExit;
 pub use keys::NewKey;
 pub use plans::{Patch, PlanPatch};
 pub use problem::Problem;
+pub use resync::Resynced;
 pub use server::Server;

@@ -46,6 +46,13 @@ impl Server {
         Ok(Self { listener, address })
     }
 
+    /// On a listener that is there already.
+    pub fn on(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener: TcpListener::from_std(listener)?, address })
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

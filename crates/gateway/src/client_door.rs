@@ -61,7 +61,10 @@ pub(crate) async fn enter(core: Rc<Core>, io: TcpStream, peer: SocketAddr, liste
         }
         _ => return,
     }
-    match timeout_at(Instant::now() + timeouts.head, TlsAcceptor::from(tls.clone()).accept(io)).await {
+    let in_hand = core.activity.begin();
+    let shaken = timeout_at(Instant::now() + timeouts.head, TlsAcceptor::from(tls.clone()).accept(io)).await;
+    drop(in_hand);
+    match shaken {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(h2_door::ALPN) => {
             h2_door::attend(core.clone(), stream, peer, listener).await;
         }

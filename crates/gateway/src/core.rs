@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use outgate_egress::Egress;
 use outgate_fleet::Outcome;
 
+use crate::activity::Activity;
 use crate::gateway::Gateway;
 use crate::pump::Scratch;
 use crate::record::Recorder;
@@ -21,6 +22,7 @@ pub(crate) struct Core {
     settings: RefCell<Rc<Settings>>,
     egress: RefCell<Rc<Egress>>,
     pub(crate) sessions: Rc<Sessions>,
+    pub(crate) activity: Rc<Activity>,
     pub(crate) scratch: Scratch,
     pub(crate) recorder: RefCell<Recorder>,
     random: Cell<u64>,
@@ -35,6 +37,7 @@ impl Core {
             gateway,
             egress: RefCell::new(Rc::new(egress)),
             sessions: Rc::default(),
+            activity: Rc::new(Activity::new()),
             scratch: Scratch::new(),
             recorder: RefCell::new(recorder),
             random: Cell::new(seed | 1),
@@ -50,6 +53,12 @@ impl Core {
     /// The way out as it is now.
     pub(crate) fn egress(&self) -> Rc<Egress> {
         self.egress.borrow().clone()
+    }
+
+    /// Puts other settings in force for what begins from now on.
+    pub(crate) fn reconfigure(&self, settings: Arc<Settings>, egress: Egress) {
+        self.settings.replace(Rc::new(Arc::unwrap_or_clone(settings)));
+        self.egress.replace(Rc::new(egress));
     }
 
     /// Nanoseconds of the gateway's monotonic time.

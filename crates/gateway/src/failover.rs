@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use outgate_faults::fact::Seconds;
 use outgate_faults::{Fault, Layer, Slug, raise};
@@ -25,6 +25,8 @@ use crate::upstream::Upstream;
 
 /// A session stays where it is unless its exit takes this part of the time for a set-up.
 const SESSION_PATIENCE: u32 = 3;
+/// How often a request that waits for exits to come back looks for one.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A tunnel to be set up.
 pub(crate) struct Errand<'a> {
@@ -110,8 +112,13 @@ impl Search<'_> {
             Some(_) => self.errand.settings.timeouts.setup / SESSION_PATIENCE,
             None => patience,
         };
-        let mut slow_at = Instant::now() + first;
         self.ask_another();
+        while self.waits_for_exits() {
+            tokio::time::sleep(LOOK).await;
+            self.over = None;
+            self.ask_another();
+        }
+        let mut slow_at = Instant::now() + first;
         loop {
             if self.open.is_empty() {
                 return Err(self.give_up());
@@ -184,6 +191,15 @@ impl Search<'_> {
         };
         let answer = Box::pin(async move { online.link.connect(ask).await });
         self.open.push(Attempt { lease: pick.lease, started: Instant::now(), answer, _ticket: ticket });
+    }
+
+    /// After a start exits need a moment to dial in again.
+    fn waits_for_exits(&self) -> bool {
+        let Errand { core, settings, permit, deadline, .. } = *self.errand;
+        self.over == Some(NoPick::NoExit)
+            && self.tried.is_empty()
+            && Instant::now() + LOOK < deadline
+            && core.gateway.fleet.gathers(&permit.pool.name, settings.fleet.gather)
     }
 
     /// A strict session asks its exit or none.

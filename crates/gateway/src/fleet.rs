@@ -4,7 +4,7 @@
 //! the clock.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -25,6 +25,14 @@ pub(crate) struct Fleet {
     enrolled: RwLock<Enrolled>,
     exits: outgate_fleet::Fleet<Arc<Online>>,
     epoch: Instant,
+    /// The exits that were enrolled before the start and have not dialled in since, counted by the pool that the operator says.
+    awaited: Mutex<Awaited>,
+}
+
+#[derive(Default)]
+struct Awaited {
+    exits: HashMap<ExitId, Option<PoolName>>,
+    by_pool: HashMap<Option<PoolName>, usize>,
 }
 
 /// The exits that the ledger knows.
@@ -54,6 +62,8 @@ impl Fleet {
     /// The enrolled exits, none of them connected.
     pub(crate) fn new(settings: &Settings, exits: Vec<Exit>, epoch: Instant) -> Self {
         let mut enrolled = Enrolled::default();
+        let mut awaited = Awaited::default();
+        exits.iter().filter(|exit| exit.state == ExitState::Active).for_each(|exit| awaited.expect(exit));
         exits.into_iter().for_each(|exit| enrolled.put(exit));
         let rules = &settings.fleet;
         let health = HealthSettings {
@@ -65,7 +75,7 @@ impl Fleet {
         };
         let pools = settings.pools.iter().map(|pool| pool.name.clone());
         let exits = outgate_fleet::Fleet::new(pools, FleetSettings { health, sessions: settings.sessions.most });
-        Self { enrolled: RwLock::new(enrolled), exits, epoch }
+        Self { enrolled: RwLock::new(enrolled), exits, epoch, awaited: Mutex::new(awaited) }
     }
 
     /// The exit whose token this is.
@@ -77,11 +87,23 @@ impl Fleet {
     /// Puts a new or changed exit in force: a revoked one is sent away, a draining one takes no more.
     pub(crate) fn put(&self, exit: Exit) {
         let (id, state) = (exit.id.clone(), exit.state);
+        if state != ExitState::Active {
+            self.awaited().forget(&id);
+        }
         self.enrolled.write().unwrap_or_else(PoisonError::into_inner).put(exit);
         self.agree(&id);
         for link in self.exits.links(&id) {
             tell_state(&link.link, state);
         }
+    }
+
+    /// Whether an exit that may be of this pool has not dialled in since the start, `gather` ago at most.
+    pub(crate) fn gathers(&self, pool: &PoolName, gather: Duration) -> bool {
+        self.epoch.elapsed() < gather && self.awaited().may_be_of(pool)
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, Awaited> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters a link that was welcomed. `None`: its pool is gone.
@@ -90,6 +112,7 @@ impl Fleet {
         let room = u32::try_from(online.link.max_tunnels()).unwrap_or(u32::MAX);
         let new = NewLink { exit: &online.id, labels: &online.labels, terms, room, handle: online.clone() };
         let id = self.exits.enter(&online.pool, new, self.now())?;
+        self.awaited().forget(&online.id);
         // A change while the exit was being welcomed found no link to tell: tell it now.
         self.agree(&online.id);
         let enrolled = self.enrolled.read().unwrap_or_else(PoisonError::into_inner);
@@ -231,6 +254,25 @@ impl Fleet {
 
     fn now(&self) -> u64 {
         nanos(self.epoch.elapsed())
+    }
+}
+
+impl Awaited {
+    fn expect(&mut self, exit: &Exit) {
+        *self.by_pool.entry(exit.pool.clone()).or_default() += 1;
+        self.exits.insert(exit.id.clone(), exit.pool.clone());
+    }
+
+    fn forget(&mut self, id: &ExitId) {
+        let Some(pool) = self.exits.remove(id) else { return };
+        if let Some(count) = self.by_pool.get_mut(&pool) {
+            *count -= 1;
+        }
+    }
+
+    fn may_be_of(&self, pool: &PoolName) -> bool {
+        let of = |pool: &Option<PoolName>| self.by_pool.get(pool).is_some_and(|count| *count > 0);
+        of(&None) || of(&Some(pool.clone()))
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use outgate_egress::{Egress, EgressSettings};
+use outgate_egress::Egress;
 use outgate_faults::{Fault, raise};
 use outgate_store::live::{
     Denied, ExitDoor, ExitStatus, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
@@ -20,14 +20,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::accounts::Accounts;
 use crate::core::Core;
+use crate::doors::{Bound, Entrances};
 use crate::echo::Echo;
 use crate::fleet::Fleet;
 use crate::identify::loss_of_standing;
 use crate::journal::{Journal, Owed};
 use crate::keeper::keep;
-use crate::listen::{self, Bound, Places};
+use crate::listen::{self, Closing, Doors, Places};
 use crate::offers::Offers;
 use crate::own::{Counted, denied};
+use crate::reconfigure::{NewConfiguration, way_out};
 use crate::record::Writer;
 use crate::rotate::Rotations;
 use crate::settings::Settings;
@@ -37,11 +39,15 @@ use crate::throttle::Throttle;
 
 /// Orders that wait in an event loop; whoever gives one waits for room.
 const COMMANDS: usize = 256;
+/// How often a gateway that drains looks whether it is done.
+const LOOK: Duration = Duration::from_millis(20);
+/// For those that were cut or came last to hear of it.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the event loops share. Nothing in it is locked on the way of a byte.
 pub struct Gateway {
     /// What is in force; each event loop has its own copy.
-    settings: RwLock<Arc<Settings>>,
+    pub(crate) settings: RwLock<Arc<Settings>>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) throttle: Throttle,
     pub(crate) fleet: Fleet,
@@ -56,6 +62,7 @@ pub struct Gateway {
     pub(crate) epoch: Instant,
     /// Where its door for exits is bound.
     exit_door: Option<std::net::SocketAddr>,
+    pub(crate) entrances: tokio::sync::Mutex<Entrances>,
     draining: AtomicBool,
     /// Tells connections that wait for something else that the gateway drains.
     drain: watch::Sender<bool>,
@@ -71,6 +78,12 @@ pub(crate) enum Command {
     CutAll(Fault, mpsc::Sender<usize>),
     /// Tell how many requests are in flight.
     Count(mpsc::Sender<usize>),
+    /// Tell how much would be cut short by an end now, requests that must be on their way included.
+    CountBusy(mpsc::Sender<usize>),
+    /// Go on with another configuration.
+    Reconfigure(Box<NewConfiguration>),
+    /// Accept no more at some doors, and tell how much is in hand.
+    CloseDoors(Closing, mpsc::Sender<usize>),
     /// End.
     Stop,
 }
@@ -99,13 +112,24 @@ pub struct Running {
 }
 
 impl Gateway {
-    /// Binds the listeners and starts the event loops.
+    /// Binds the listeners and starts the event loops. `passed` are listeners of the service manager's: one that has the address of
+    /// a door is that door's.
     ///
     /// # Errors
     /// An address is taken, the records folder can't be written, the system's DNS can't be read: in words for the operator.
-    pub fn start(settings: Settings, snapshot: Snapshot, store: Arc<dyn Store>) -> Result<Running, String> {
+    pub fn start(
+        settings: Settings,
+        snapshot: Snapshot,
+        store: Arc<dyn Store>,
+        passed: Vec<TcpListener>,
+    ) -> Result<Running, String> {
         let settings = Arc::new(settings);
-        let (doors, bound) = listen::bind(&settings)?;
+        let mut entrances = Entrances::new(settings.workers, passed);
+        let exit_doors = entrances.open_exits(&settings)?;
+        let mut plan = entrances.plan(&settings.listeners)?;
+        let bound = entrances.bound_with(&plan);
+        let client_doors = std::mem::take(&mut plan.doors);
+        entrances.adopt(&mut plan);
         let (journal, owed) = match settings.journal.as_deref().map(Journal::open).transpose()? {
             Some((journal, owed)) => (Some(journal), owed),
             None => (None, Owed::default()),
@@ -123,6 +147,7 @@ impl Gateway {
             echo: Echo::new(settings.echo.clone()),
             rotations: Rotations::default(),
             exit_door: bound.exits,
+            entrances: tokio::sync::Mutex::new(entrances),
             places: Arc::new(Places::new(settings.limits.connections, settings.limits.connections_per_source)),
             writer,
             tally: Tally::new(),
@@ -135,18 +160,11 @@ impl Gateway {
             accounts: accounts.clone(),
             settings: RwLock::new(settings.clone()),
         });
-        let own = bound.listeners.iter().chain(&bound.exits).copied().collect::<Vec<_>>();
         let mut threads = Vec::new();
-        for (number, doors) in doors.into_iter().enumerate() {
-            let egress = EgressSettings {
-                dns: settings.dns.clone(),
-                guard: settings.guard.clone(),
-                connect_timeout: settings.timeouts.connect,
-                sources: settings.sources.clone(),
-                own: own.clone(),
-            };
+        for (number, (clients, exits)) in client_doors.into_iter().zip(exit_doors).enumerate() {
+            let doors = Doors { clients, exits };
             // Built here so that a broken DNS configuration is an error at start, not in a thread.
-            let egress = Egress::new(egress)?;
+            let egress = Egress::new(way_out(&settings, &bound))?;
             let mut seed = [0; 8];
             SystemRandom::new().fill(&mut seed).map_err(|_| "the system gives no random bytes".to_owned())?;
             let (sender, commands) = mpsc::channel(COMMANDS);
@@ -192,12 +210,9 @@ impl Gateway {
         self.writer.as_ref().map_or(0, |writer| writer.dropped())
     }
 
-    /// Whether new work can be taken at all.
-    pub(crate) fn takes_work(&self) -> Result<(), Fault> {
-        if self.draining.load(Ordering::Relaxed) {
-            return Err(raise::draining());
-        }
-        self.keeping.refuse_unaccountable()
+    /// Whether it is about to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Tells when the gateway begins to drain.
@@ -205,7 +220,7 @@ impl Gateway {
         DrainNotice(self.drain.subscribe())
     }
 
-    fn event_loops(&self) -> Vec<mpsc::Sender<Command>> {
+    pub(crate) fn event_loops(&self) -> Vec<mpsc::Sender<Command>> {
         self.loops.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -227,24 +242,36 @@ impl Gateway {
         }
         sum
     }
+
+    /// Waits until there is nothing left of what is counted, or until then.
+    async fn is_done(&self, count: impl Fn(mpsc::Sender<usize>) -> Command, until: Instant) {
+        while self.ask_all(&count).await > 0 && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
 }
 
 impl Running {
     /// Drains and stops: new work is refused, what is open may finish until the deadline, usage and
     /// records are written. Returns how many requests were cut.
+    ///
+    /// Where a listener is the service manager's, nothing is refused there: who connects from now on waits for the successor, and
+    /// whoever is connected is served once more.
     pub async fn shut_down(mut self, deadline: Duration) -> usize {
         let gateway = self.gateway.clone();
         gateway.draining.store(true, Ordering::Relaxed);
         gateway.drain.send_replace(true);
         let until = Instant::now() + deadline;
-        while Instant::now() < until && gateway.in_flight().await > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        if gateway.entrances.lock().await.are_activated() {
+            gateway.ask_all(|tell| Command::CloseDoors(Closing::HandedOn, tell)).await;
+            gateway.is_done(Command::CountBusy, until).await;
+        } else {
+            gateway.is_done(Command::Count, until).await;
         }
         let cut = gateway.ask_all(|tell| Command::CutAll(raise::draining(), tell)).await;
-        // One turn of every loop, so that those that were cut write their records.
-        while cut > 0 && gateway.in_flight().await > 0 && Instant::now() < until + Duration::from_secs(1) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        // Whoever waits at our own doors is let in to be told why not, and those that were cut write their records.
+        gateway.ask_all(|tell| Command::CloseDoors(Closing::All, tell)).await;
+        gateway.is_done(Command::CountBusy, Instant::now() + FAREWELL).await;
         gateway.fleet.close();
         for sender in gateway.event_loops() {
             let _ended = sender.send(Command::Stop).await;

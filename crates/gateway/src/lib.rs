@@ -1,6 +1,6 @@
 //! The data plane: everything between a client's connection and a target's.
 //!
-//! One event loop per core, each with its own listeners (`listen`), its own resolver and scratch buffer
+//! One event loop per core, each with its own listeners (`doors`, `listen`), its own resolver and scratch buffer
 //! (`core`); between accepting and dialling a request never changes its loop. A request goes through
 //! `session` from top to bottom: read → identify → admit → choose → dial → accept → relay → settle.
 //!
@@ -16,12 +16,13 @@
 //!
 //! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them, `rotate` has one
 //! change its address; `sessions` finds what is in flight when a key is suspended,
-//! [`gateway`] starts and stops it all.
+//! [`gateway`] starts and stops it all, `reconfigure` puts changed settings in force, `activity` knows when ending cuts nobody short.
 //!
 //! To add a new check to admission: 1. find its stage in `admit` (the order is SPEC's and binds); 2. return the
 //! catalogue's fault; 3. add its provocation to the end-to-end tests.
 
 mod accounts;
+mod activity;
 mod admit;
 mod choose;
 mod client;
@@ -29,6 +30,7 @@ mod client_door;
 mod core;
 mod credentials;
 mod dial;
+mod doors;
 mod echo;
 mod exit_door;
 mod failover;
@@ -49,6 +51,7 @@ mod offers;
 mod own;
 pub mod policy;
 mod pump;
+mod reconfigure;
 mod record;
 mod relay;
 mod response;
@@ -69,6 +72,7 @@ mod visit;
 mod whereabouts;
 
 pub use choose::ECHO_HOST;
+pub use doors::Bound;
 pub use gateway::{Gateway, Running};
-pub use listen::Bound;
+pub use reconfigure::Reconfigured;
 pub use tally::Tally;

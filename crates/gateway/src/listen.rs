@@ -1,108 +1,51 @@
 //! Listens: one event loop per core, each with its own listeners on the same ports (SO_REUSEPORT).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use outgate_faults::{Body, Connection, Fault, Teller, raise};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio_rustls::TlsAcceptor;
 
 use crate::client::Client;
 use crate::client_door::enter;
 use crate::core::Core;
+use crate::doors::{BACKLOG, ClientDoor, ExitsDoor};
 use crate::exit_door::admit_exit;
 use crate::gateway::Command;
 use crate::record::Record;
-use crate::settings::{ListenerSettings, Settings};
+use crate::settings::ListenerSettings;
 use crate::stream::Stream;
 
-/// Connections that wait to be accepted; the kernel caps it at net.core.somaxconn.
-const BACKLOG: i32 = 4096;
 /// How long to wait when the process is out of descriptors or memory: some will be given back.
 const BREATHER: Duration = Duration::from_millis(50);
 /// Connections of one listener that were turned away and still read why.
 const MOST_LEAVING: usize = 256;
 
-/// The sockets of one event loop.
+/// What one event loop begins with.
 pub(crate) struct Doors {
-    clients: Vec<(std::net::TcpListener, ListenerSettings)>,
-    exits: Option<(std::net::TcpListener, Option<TlsAcceptor>)>,
-}
-
-/// The addresses that were bound, port 0 resolved.
-#[derive(Clone, Debug)]
-pub struct Bound {
-    /// Where clients come in, in the order of the settings.
-    pub listeners: Vec<SocketAddr>,
-    /// Where exits dial in.
-    pub exits: Option<SocketAddr>,
-}
-
-/// Binds everything for every event loop, before any of them starts.
-pub(crate) fn bind(settings: &Settings) -> Result<(Vec<Doors>, Bound), String> {
-    let mut bound = Bound { listeners: Vec::new(), exits: None };
-    let mut loops: Vec<Doors> = (0..settings.workers).map(|_| Doors { clients: Vec::new(), exits: None }).collect();
-    for listener in &settings.listeners {
-        let (address, sockets) = bind_all(listener.address, settings.workers)?;
-        bound.listeners.push(address);
-        for (doors, socket) in loops.iter_mut().zip(sockets) {
-            doors.clients.push((socket, listener.clone()));
-        }
-    }
-    if let Some(door) = &settings.exits {
-        let (address, sockets) = bind_all(door.address, settings.workers)?;
-        bound.exits = Some(address);
-        for (doors, socket) in loops.iter_mut().zip(sockets) {
-            doors.exits = Some((socket, door.tls.clone().map(TlsAcceptor::from)));
-        }
-    }
-    Ok((loops, bound))
-}
-
-fn bind_all(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<std::net::TcpListener>), String> {
-    let fail = |e: io::Error| format!("can't listen on {address}: {e}");
-    // Without SO_REUSEPORT first: another program's listener on this port must be an error, not a share.
-    drop(bind_one(address, false).map_err(fail)?);
-    let first = bind_one(address, true).map_err(fail)?;
-    let resolved = first.local_addr().map_err(fail)?;
-    let mut sockets = vec![first];
-    for _ in 1..count {
-        sockets.push(bind_one(resolved, true).map_err(fail)?);
-    }
-    Ok((resolved, sockets))
-}
-
-fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    // Small writes (answers, handshakes of the two ends) must not wait for each other. Accepted connections inherit it.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    pub(crate) clients: Vec<ClientDoor>,
+    pub(crate) exits: Option<ExitsDoor>,
 }
 
 /// Runs one event loop until it is told to stop.
 pub(crate) async fn run(core: Rc<Core>, doors: Doors, mut commands: Receiver<Command>) -> io::Result<()> {
-    let places = core.gateway.places.clone();
-    for (socket, listener) in doors.clients {
-        let socket = TcpListener::from_std(socket)?;
-        spawn_local(accept_clients(core.clone(), socket, Rc::new(listener), places.clone()));
-    }
-    if let Some((socket, tls)) = doors.exits {
-        let socket = TcpListener::from_std(socket)?;
-        spawn_local(accept_exits(core.clone(), socket, tls));
+    let mut open = OpenDoors::default();
+    open.agree(&core, doors.clients)?;
+    if let Some(door) = doors.exits {
+        open.open_exits(&core, door)?;
     }
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     loop {
@@ -117,6 +60,21 @@ pub(crate) async fn run(core: Rc<Core>, doors: Doors, mut commands: Receiver<Com
                 Some(Command::Count(told)) => {
                     let _asker_gone = told.send(core.sessions.len()).await;
                 }
+                Some(Command::CountBusy(told)) => {
+                    let _asker_gone = told.send(core.activity.busy()).await;
+                }
+                Some(Command::Reconfigure(new)) => {
+                    core.reconfigure(new.settings, new.egress);
+                    if let Err(error) = open.agree(&core, new.doors) {
+                        tracing::error!(%error, "an event loop can't accept at a new listener");
+                    }
+                }
+                Some(Command::CloseDoors(which, told)) => {
+                    open.close(which);
+                    // The tasks behind the doors see it in their next turn; those that they take in then are counted.
+                    tokio::task::yield_now().await;
+                    let _asker_gone = told.send(core.activity.busy()).await;
+                }
                 Some(Command::Stop) | None => break,
             },
             _ = tick.tick() => core.recorder.borrow_mut().tick(),
@@ -126,29 +84,124 @@ pub(crate) async fn run(core: Rc<Core>, doors: Doors, mut commands: Receiver<Com
     Ok(())
 }
 
-/// Accepts and spawns, nothing else: whatever takes time happens in the connection's own task.
-async fn accept_clients(core: Rc<Core>, socket: TcpListener, listener: Rc<ListenerSettings>, places: Arc<Places>) {
-    let leaving = Rc::new(());
-    loop {
-        let Some((io, peer)) = accept(&socket).await else { continue };
-        // Who is behind a load balancer is counted once it has said who that is.
-        let source = (!listener.is_behind(peer.ip())).then_some(peer.ip());
-        match places.take(source) {
-            Ok(place) => {
-                spawn_local(enter(core.clone(), io, peer, listener.clone(), place));
+/// Which doors are closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// Those whose queue waits for this gateway's successor.
+    HandedOn,
+    /// All.
+    All,
+}
+
+/// The doors of this event loop at which it accepts.
+#[derive(Default)]
+struct OpenDoors {
+    clients: HashMap<u64, OpenDoor>,
+    exits: Option<(bool, Keeper)>,
+}
+
+struct OpenDoor {
+    /// What holds for the next connection.
+    listener: Rc<RefCell<Rc<ListenerSettings>>>,
+    _keeper: Keeper,
+}
+
+/// Held as long as a door is open: its task ends when this drops.
+type Keeper = oneshot::Sender<()>;
+
+impl OpenDoors {
+    /// Opens, changes and closes doors until they are these.
+    fn agree(&mut self, core: &Rc<Core>, doors: Vec<ClientDoor>) -> io::Result<()> {
+        let mut before = std::mem::take(&mut self.clients);
+        for ClientDoor { id, socket, listener } in doors {
+            let listener = Rc::new(listener);
+            if let Some(door) = before.remove(&id) {
+                door.listener.replace(listener);
+                self.clients.insert(id, door);
+            } else if let Some(socket) = socket {
+                let (keeper, closed) = oneshot::channel();
+                let listener = Rc::new(RefCell::new(listener));
+                spawn_local(accept_clients(core.clone(), TcpListener::from_std(socket)?, listener.clone(), closed));
+                self.clients.insert(id, OpenDoor { listener, _keeper: keeper });
             }
-            Err(fault) => turn_away(&core, &listener, io, peer, &fault, &leaving),
         }
+        Ok(())
+    }
+
+    fn open_exits(&mut self, core: &Rc<Core>, door: ExitsDoor) -> io::Result<()> {
+        let (keeper, closed) = oneshot::channel();
+        spawn_local(accept_exits(core.clone(), TcpListener::from_std(door.socket)?, closed));
+        self.exits = Some((door.activated, keeper));
+        Ok(())
+    }
+
+    fn close(&mut self, which: Closing) {
+        let goes = |activated| which == Closing::All || activated;
+        self.clients.retain(|_, door| !goes(door.listener.borrow().activated));
+        self.exits.take_if(|(activated, _)| goes(*activated));
     }
 }
 
-async fn accept_exits(core: Rc<Core>, socket: TcpListener, tls: Option<TlsAcceptor>) {
+/// Accepts and spawns, nothing else: whatever takes time happens in the connection's own task.
+async fn accept_clients(
+    core: Rc<Core>,
+    socket: TcpListener,
+    listener: Rc<RefCell<Rc<ListenerSettings>>>,
+    mut closed: oneshot::Receiver<()>,
+) {
+    let leaving = Rc::new(());
     loop {
-        let Some((io, peer)) = accept(&socket).await else { continue };
+        tokio::select! {
+            _ = &mut closed => break,
+            accepted = accept(&socket) => {
+                let listener = listener.borrow().clone();
+                accepted.into_iter().for_each(|(io, peer)| take_in(&core, &listener, io, peer, &leaving));
+            }
+        }
+    }
+    let listener = listener.borrow().clone();
+    if !listener.activated {
+        // Whoever waits in the queue has been promised a connection; closing the socket would break it.
+        waiting(socket).for_each(|(io, peer)| take_in(&core, &listener, io, peer, &leaving));
+    }
+}
+
+fn take_in(core: &Rc<Core>, listener: &Rc<ListenerSettings>, io: TcpStream, peer: SocketAddr, leaving: &Rc<()>) {
+    core.activity.stir();
+    // Who is behind a load balancer is counted once it has said who that is.
+    let source = (!listener.is_behind(peer.ip())).then_some(peer.ip());
+    match core.gateway.places.take(source) {
+        Ok(place) => {
+            spawn_local(enter(core.clone(), io, peer, listener.clone(), place));
+        }
+        Err(fault) => turn_away(core, listener, io, peer, &fault, leaving),
+    }
+}
+
+/// What was accepted by the kernel and not yet by us. The socket is closed at the end of it.
+fn waiting(socket: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    let socket = socket.into_std().ok();
+    let accept = move |_| match socket.as_ref()?.accept() {
+        Ok((io, peer)) => Some(io.set_nonblocking(true).and_then(|()| TcpStream::from_std(io)).ok().map(|io| (io, peer))),
+        Err(error) if is_of_one_connection(&error) => Some(None),
+        Err(_) => None,
+    };
+    // As many as there can be: whoever comes meanwhile must not keep it open for ever.
+    (0..BACKLOG).map_while(accept).flatten()
+}
+
+async fn accept_exits(core: Rc<Core>, socket: TcpListener, mut closed: oneshot::Receiver<()>) {
+    loop {
+        let accepted = tokio::select! {
+            _ = &mut closed => return,
+            accepted = accept(&socket) => accepted,
+        };
+        let Some((io, peer)) = accepted else { continue };
         // Exits count as connections like everybody else: a flood of half handshakes finds the same bound.
         if let Ok(place) = core.gateway.places.take(Some(peer.ip())) {
-            let (core, tls) = (core.clone(), tls.clone());
+            let core = core.clone();
             spawn_local(async move {
+                let tls = core.settings().exits.as_ref().and_then(|door| door.tls.clone()).map(TlsAcceptor::from);
                 admit_exit(core, io, peer, tls).await;
                 drop(place);
             });
@@ -160,13 +213,18 @@ async fn accept_exits(core: Rc<Core>, socket: TcpListener, tls: Option<TlsAccept
 async fn accept(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match socket.accept().await {
         Ok(accepted) => Some(accepted),
-        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => None,
+        Err(error) if is_of_one_connection(&error) => None,
         Err(error) => {
             tracing::warn!(%error, "accepting connections pauses");
             tokio::time::sleep(BREATHER).await;
             None
         }
     }
+}
+
+/// A connection that failed before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
 /// Answers a connection there is no place for, in one write that never waits, and sees it off. `leaving` counts those that
@@ -194,8 +252,8 @@ fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: 
 
 /// The places for connections: so many in all, so many from one address.
 pub(crate) struct Places {
-    most: usize,
-    most_per_source: usize,
+    most: AtomicUsize,
+    most_per_source: AtomicUsize,
     taken: Mutex<(usize, HashMap<IpAddr, usize>)>,
 }
 
@@ -207,14 +265,20 @@ pub(crate) struct Place {
 
 impl Places {
     pub(crate) fn new(most: usize, most_per_source: usize) -> Self {
-        Self { most, most_per_source, taken: Mutex::default() }
+        Self { most: AtomicUsize::new(most), most_per_source: AtomicUsize::new(most_per_source), taken: Mutex::default() }
+    }
+
+    /// Puts other bounds in force. Whoever has a place keeps it.
+    pub(crate) fn set_bounds(&self, most: usize, most_per_source: usize) {
+        self.most.store(most, Relaxed);
+        self.most_per_source.store(most_per_source, Relaxed);
     }
 
     /// Takes a place for an address, or for one that is not known yet; or tells which bound is reached.
     pub(crate) fn take(self: &Arc<Self>, source: Option<IpAddr>) -> Result<Place, Fault> {
         {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            if taken.0 >= self.most {
+            if taken.0 >= self.most.load(Relaxed) {
                 return Err(raise::overloaded("too many connections"));
             }
             taken.0 += 1;
@@ -232,7 +296,7 @@ impl Place {
     pub(crate) fn belongs_to(&mut self, source: IpAddr) -> Result<(), Fault> {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let from_source = taken.1.entry(source).or_default();
-        if *from_source >= self.places.most_per_source {
+        if *from_source >= self.places.most_per_source.load(Relaxed) {
             return Err(raise::overloaded("too many connections from this address"));
         }
         *from_source += 1;
@@ -280,12 +344,22 @@ mod tests {
         assert!(places.take(ip(3)).is_err());
         drop(first);
         assert!(places.take(ip(3)).is_ok());
+        places.set_bounds(2, 1);
+        assert!(places.take(ip(4)).is_err(), "fewer than are taken: nobody new comes in");
     }
 
     #[test]
-    fn a_port_in_use_is_an_error() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = bind_all(taken.local_addr().unwrap(), 2).unwrap_err();
-        assert!(error.contains("can't listen on 127.0.0.1:"), "{error}");
+    fn a_closed_door_leaves_nobody_in_its_queue() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let address = socket.local_addr().unwrap();
+            let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+            let taken: Vec<_> = waiting(TcpListener::from_std(socket).unwrap()).map(|(_, peer)| peer).collect();
+            let expected: Vec<_> = clients.iter().map(|client| client.local_addr().unwrap()).collect();
+            assert_eq!(taken, expected);
+            assert!(std::net::TcpStream::connect(address).is_err());
+        });
     }
 }

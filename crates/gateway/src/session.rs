@@ -79,7 +79,7 @@ pub(crate) async fn converse(core: Rc<Core>, mut client: Client, listener: Rc<Li
 
 /// The life of a client connection that has no place here: what it asks is answered with a fault.
 pub(crate) async fn refuse(core: Rc<Core>, mut client: Client, listener: Rc<ListenerSettings>, fault: Fault) {
-    let mut visit = Visit::begin(&core, &client);
+    let mut visit = Visit::begin(&core, &client, &listener);
     let settings = visit.settings.clone();
     // An answer is read only by who has asked.
     match client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await {
@@ -101,7 +101,7 @@ pub(crate) async fn refuse(core: Rc<Core>, mut client: Client, listener: Rc<List
 async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Client, kept: &mut Option<Kept>) -> After {
     let settings = core.settings();
     let head = client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await;
-    let mut visit = Visit::begin(core, client);
+    let mut visit = Visit::begin(core, client, listener);
     let served = match head {
         Ok(_) if !listener.protocols.http => Err(raise::wrong_protocol("HTTP", "SOCKS5 (socks5h:// in the proxy's URL)")),
         Ok(length) => {
@@ -140,14 +140,16 @@ async fn serve(
     let asked = Asked::parse(&client.buffer[..length], &settings.name)?;
     client.buffer.drain(..length);
     visit.note(&asked, client);
-    gateway.takes_work()?;
+    visit.takes_work(gateway)?;
+    // The next request is the successor's.
+    let keep_alive = asked.keep_alive && !gateway.is_draining();
 
     visit.record.stage = Stage::Identify;
     let caller = visit.identify(core, client, asked.authorization.as_deref())?;
     let (target, forward) = match asked.want {
         Want::Tunnel(target) => (target, None),
         Want::Forward(target, forward) => (target, Some(forward)),
-        Want::Here(body) => return Ok(answer_here(client, body, asked.keep_alive, visit).await),
+        Want::Here(body) => return Ok(answer_here(client, body, keep_alive, visit).await),
     };
 
     if let Some(forward) = forward {
@@ -157,7 +159,7 @@ async fn serve(
         visit.record.stage = Stage::Dial;
         let deadline = Instant::now() + settings.timeouts.setup;
         permit.meter.count_request();
-        let request = Request { target, forward, version: asked.version, keep_alive: asked.keep_alive };
+        let request = Request { target, forward, version: asked.version, keep_alive };
         if let Some(reused) = Kept::take(kept, &request, &permit, &route, gateway, &settings.sessions) {
             visit.reuse(&reused.record);
             match Box::pin(exchange(core, client, kept, visit, &permit, &request, reused.upstream, true)).await? {
@@ -305,7 +307,7 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
     // Behind a refused CONNECT, bytes meant for the tunnel may be on their way and must not be read as a request; only a
     // client that is asked for credentials waits for that answer.
     let unawaited = visit.record.method == "CONNECT" && fault.row().layer != Layer::Auth;
-    let ends = unawaited || fault.row().layer == Layer::Client || fault.slug() == Slug::Draining;
+    let ends = unawaited || fault.row().layer == Layer::Client || fault.slug() == Slug::Draining || core.gateway.is_draining();
     let wanted = if visit.reusable && !ends { Connection::KeepAlive } else { Connection::Close };
     let body = if visit.is_head { Body::Omit } else { Body::Send };
     let after = match answer.connection(wanted) {

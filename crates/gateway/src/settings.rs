@@ -1,4 +1,4 @@
-//! What a gateway is told at start, checked: real durations, addresses and names, nothing optional that is required.
+//! What a gateway is told at start and by a reload, checked: real durations, addresses and names, nothing optional that is required.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -55,6 +55,24 @@ pub struct Settings {
     pub echo: Option<Arc<rustls::ServerConfig>>,
 }
 
+impl Settings {
+    /// These settings, but for what only a start can change: that stays as it is in `present`.
+    pub(crate) fn reloaded_over(self, present: &Self) -> Self {
+        let exits =
+            present.exits.clone().map(|door| ExitDoorSettings { tls: self.exits.map_or(door.tls, |new| new.tls), ..door });
+        Self {
+            name: present.name.clone(),
+            workers: present.workers,
+            exits,
+            pools: present.pools.clone(),
+            default_pool: present.default_pool.clone(),
+            records: present.records.clone(),
+            echo: present.echo.clone(),
+            ..self
+        }
+    }
+}
+
 /// A door for clients.
 #[derive(Clone, Debug)]
 pub struct ListenerSettings {
@@ -69,6 +87,8 @@ pub struct ListenerSettings {
     /// Networks of load balancers in front. Connections from there must begin with a PROXY protocol header, which says who the
     /// client is; from elsewhere none is read.
     pub proxy_protocol_from: Vec<IpNet>,
+    /// Whether the service manager keeps its socket for this gateway's successor; the gateway finds out itself.
+    pub activated: bool,
 }
 
 /// The protocols of a listener, told apart by a connection's first byte.
@@ -101,7 +121,7 @@ impl Default for Protocols {
 impl ListenerSettings {
     /// A plain listener.
     pub fn plain(address: SocketAddr, dialect: Dialect) -> Self {
-        Self { address, dialect, protocols: Protocols::default(), tls: None, proxy_protocol_from: Vec::new() }
+        Self { address, dialect, protocols: Protocols::default(), tls: None, proxy_protocol_from: Vec::new(), activated: false }
     }
 
     /// Whether a connection from this address comes through a load balancer.
@@ -163,6 +183,8 @@ pub struct FleetRules {
     pub eject_most: Duration,
     /// How long an exit that was let back takes less than its share.
     pub slow_start: Duration,
+    /// How long after a start requests wait for exits that have not dialled in again.
+    pub gather: Duration,
 }
 
 /// How sessions keep to an exit.
@@ -228,6 +250,7 @@ impl Default for FleetRules {
             eject_for: s(10),
             eject_most: s(300),
             slow_start: s(60),
+            gather: s(5),
         }
     }
 }

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use outgate_faults::{Fault, success_headers};
+use outgate_faults::{Fault, raise, success_headers};
 
+use crate::activity::InHand;
 use crate::admit::{Permit, Rules, admit};
 use crate::client::Client;
 use crate::core::Core;
@@ -17,7 +18,7 @@ use crate::head::{Asked, Target, Want};
 use crate::identify::{Caller, identify, prove};
 use crate::record::{Record, Stage};
 use crate::session::Served;
-use crate::settings::Settings;
+use crate::settings::{ListenerSettings, Settings};
 use crate::upstream::Upstream;
 
 /// One request on its way: its id, its record, and what of the connection its answer depends on.
@@ -28,6 +29,9 @@ pub(crate) struct Visit {
     time: Timestamp,
     started: Instant,
     pub(crate) record: Record,
+    _in_hand: InHand,
+    /// Whether its listener goes on at this gateway's successor.
+    activated: bool,
     /// Whether the connection can take another request after a refusal.
     pub(crate) reusable: bool,
     pub(crate) is_head: bool,
@@ -35,16 +39,27 @@ pub(crate) struct Visit {
 
 impl Visit {
     /// A request that begins now.
-    pub(crate) fn begin(core: &Core, client: &Client) -> Self {
+    pub(crate) fn begin(core: &Core, client: &Client, listener: &ListenerSettings) -> Self {
         Self {
             id: core.request_id(),
             settings: core.settings(),
             time: Timestamp::now(),
             started: Instant::now(),
             record: Record { protocol: client.io.protocol(), ..Record::default() },
+            _in_hand: core.activity.begin(),
+            activated: listener.activated,
             reusable: false,
             is_head: false,
         }
+    }
+
+    /// Whether new work can be taken at all. A gateway that drains takes none; but a client whose next connection waits for the
+    /// successor is served on this one.
+    pub(crate) fn takes_work(&self, gateway: &Gateway) -> Result<(), Fault> {
+        if gateway.is_draining() && !self.activated {
+            return Err(raise::draining());
+        }
+        gateway.keeping.refuse_unaccountable()
     }
 
     /// Writes the request's record.

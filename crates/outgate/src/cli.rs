@@ -67,11 +67,19 @@ pub(crate) struct Quickstart {
 }
 
 /// Runs a gateway until SIGTERM or SIGINT, then drains.
+///
+/// SIGHUP, or a change of the configuration file, puts the new configuration in force without cutting a tunnel. With mistakes in
+/// it nothing changes, and the log says what they are.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+As a service, with restarts that refuse nobody: deploy/systemd/outgate-gateway.socket. More: docs/operating.md")]
 pub(crate) struct Gateway {
     /// The configuration file; `outgate check FILE` tells what is wrong with one
     #[arg(long, value_name = "FILE", default_value = "outgate.toml")]
     pub(crate) config: PathBuf,
+    /// Don't look for changes of the file; SIGHUP still reads it again
+    #[arg(long)]
+    pub(crate) no_watch: bool,
 }
 
 /// Dials a gateway and stays linked to it; needs no open port, works behind NAT.

@@ -1,6 +1,7 @@
 //! The gateway's configuration file: raw text to checked settings, all problems in one run.
 
 mod reader;
+mod readings;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,8 @@ use outgate_store::{PoolKind, PoolName, PortRange};
 
 use crate::tls::Clients;
 
+pub(crate) use readings::Readings;
+
 use reader::Section;
 
 /// A checked configuration.
@@ -35,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) named: bool,
     /// Whether a folder for the records was given.
     pub(crate) records_named: bool,
+    /// Every setting that was given, for comparison with another reading.
+    pub(crate) readings: Readings,
 }
 
 /// The `OUTGATE_*` variables of this process.
@@ -56,7 +61,7 @@ pub(crate) fn read(file: &str, text: &str, env: BTreeMap<String, String>) -> Res
     problems.unknown_variables();
     let report = problems.report();
     match config {
-        Some(config) if report.is_empty() => Ok(config),
+        Some(config) if report.is_empty() => Ok(Config { readings: problems.readings(), ..config }),
         _ => Err(report),
     }
 }
@@ -144,6 +149,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         settings,
         named,
         records_named,
+        readings: Readings::default(),
     })
 }
 
@@ -195,6 +201,7 @@ fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> 
                 protocols,
                 tls,
                 proxy_protocol_from: proxies,
+                activated: false,
             }),
             None => section.missing("address", "a listener needs an address such as \"0.0.0.0:8080\""),
         }
@@ -231,6 +238,11 @@ fn server_tls(section: &mut Section, alpn: &[&str]) -> Option<Arc<rustls::Server
     if ca.is_some() && certificate.is_none() {
         section.problem("client_ca", "clients show certificates over TLS only: add certificate and key");
     }
+    for (key, path) in [("certificate", &certificate), ("key", &key), ("client_ca", &ca)] {
+        if let Some(path) = path {
+            section.names_file(key, path);
+        }
+    }
     let clients = match &ca {
         None => Clients::Anonymous,
         Some(ca) if required == Some(false) => Clients::Optional(ca),
@@ -255,6 +267,7 @@ fn server_tls(section: &mut Section, alpn: &[&str]) -> Option<Arc<rustls::Server
 /// The databases are read here, so that `outgate check` finds those that can't be.
 fn geo(mut section: Section) -> Option<Arc<Geo>> {
     let paths: Vec<PathBuf> = section.list("mmdb", |path| infallible(path).map(PathBuf::from)).unwrap_or_default();
+    paths.iter().for_each(|path| section.names_file("mmdb", path));
     let geo = match Geo::open(&paths) {
         Ok(geo) => (!paths.is_empty()).then(|| Arc::new(geo)),
         Err(problems) => {
@@ -334,11 +347,12 @@ fn fleet(mut section: Section) -> FleetRules {
     if let Some(failures) = section.scalar("eject_after", few(1_000)) {
         fleet.eject_after = failures;
     }
-    let fields: [(&str, &mut Duration); 4] = [
+    let fields: [(&str, &mut Duration); 5] = [
         ("check_interval", &mut fleet.check_interval),
         ("eject_for", &mut fleet.eject_for),
         ("eject_most", &mut fleet.eject_most),
         ("slow_start", &mut fleet.slow_start),
+        ("gather", &mut fleet.gather),
     ];
     for (key, field) in fields {
         if let Some(value) = section.scalar(key, duration) {

@@ -1,12 +1,16 @@
 //! The one binary: reads the command line and hands over to the command.
 
+mod activation;
 mod admin;
 mod cli;
 mod config;
 mod data;
 mod explain;
+mod notify;
 mod quickstart;
+mod reload;
 mod run_exit;
+mod run_gateway;
 mod station;
 mod tls;
 
@@ -23,10 +27,14 @@ fn main() -> ExitCode {
     // A reader that has read enough (`outgate explain | head`) is no panic of ours.
     match Cli::parse().command {
         Command::Quickstart(args) => serve("outgate=warn,warn", quickstart::run(args)),
-        Command::Gateway(args) => match config::load(&args.config) {
-            Ok(config) => serve("outgate=info,warn", station::run(config)),
-            Err(problems) => wrong_config(&problems),
-        },
+        Command::Gateway(args) => {
+            // Before it is read: a change while it is read is one.
+            let watched = reload::Watched::new(&args.config);
+            match config::load(&args.config) {
+                Ok(config) => serve("outgate=info,warn", run_gateway::run(args, config, watched)),
+                Err(problems) => wrong_config(&problems),
+            }
+        }
         Command::Exit(args) => serve("outgate=info,outgate_exit::agent=off,outgate_exit::keeper=off,warn", run_exit::run(*args)),
         Command::Explain(args) => explain::run(&args),
         Command::Check(args) => match config::load(&args.file) {

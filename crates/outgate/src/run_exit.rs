@@ -1,6 +1,5 @@
 //! `outgate exit`: the agent on a machine of its own.
 
-mod notify;
 mod screen;
 
 use std::future::Future;
@@ -14,10 +13,10 @@ use outgate_exit::{Event, ExitEnd, Hook, Labels, Proxy, Rotation, Settings, Stat
 use tokio::sync::oneshot;
 
 use crate::config::dns_from_environment;
+use crate::notify::Notify;
 use crate::station::asked_to_stop;
 use crate::{cli, eprintln, failed};
 
-use notify::Notify;
 use screen::Screen;
 
 /// The name of the token among a service manager's credentials (`LoadCredential=`).

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use outgate_console::{ConsoleFile, Desk, Server, router};
 use outgate_gateway::settings::Settings;
-use outgate_gateway::{Bound, Gateway, Running};
+use outgate_gateway::{Bound, Gateway, Reconfigured, Running};
 use outgate_store::{Secret, Store};
 use outgate_store_sqlite::Sqlite;
 use ring::rand::SystemRandom;
@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::activation::Passed;
 use crate::{data, eprintln, failed, tls};
 
 /// Everything a running gateway consists of.
@@ -33,25 +33,15 @@ pub(crate) struct Station {
     console: JoinHandle<()>,
 }
 
-/// `outgate gateway`.
-pub(crate) async fn run(config: Config) -> ExitCode {
-    let drain = config.settings.timeouts.drain;
-    let station = match Station::start(config.data, config.console, config.settings, config.named).await {
-        Ok(station) => station,
-        Err(why) => return failed(&why),
-    };
-    let bound = station.bound();
-    let listeners: Vec<String> = bound.listeners.iter().map(ToString::to_string).collect();
-    let exits = bound.exits.map_or("none".into(), |a| a.to_string());
-    tracing::info!(listen = listeners.join(", "), exits, console = station.console_url, "ready");
-    tokio::task::spawn_local(outlive_hangups());
-    asked_to_stop().await;
-    station.shut_down(drain).await
-}
-
 impl Station {
     /// Opens the ledger and starts everything.
-    pub(crate) async fn start(data: PathBuf, console: SocketAddr, mut settings: Settings, named: bool) -> Result<Self, String> {
+    pub(crate) async fn start(
+        data: PathBuf,
+        console: SocketAddr,
+        mut settings: Settings,
+        named: bool,
+        mut passed: Passed,
+    ) -> Result<Self, String> {
         raise_descriptor_limit();
         data::create(&data)?;
         if !named {
@@ -62,8 +52,12 @@ impl Station {
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&data.join("outgate.db")).map_err(|e| e.to_string())?);
         let snapshot = store.load(Timestamp::now()).await.map_err(|e| format!("the ledger can't be read: {e}"))?;
         // The console's address is taken before any client is served: a port in use ends the start, not the service.
-        let server = Server::bind(console).await.map_err(|e| format!("the console can't listen on {console}: {e}"))?;
-        let running = Gateway::start(settings, snapshot.clone(), store.clone())?;
+        let server = match passed.take(console) {
+            Some(listener) => Server::on(listener),
+            None => Server::bind(console).await,
+        };
+        let server = server.map_err(|e| format!("the console can't listen on {console}: {e}"))?;
+        let running = Gateway::start(settings, snapshot.clone(), store.clone(), passed.into_listeners())?;
         let desk = Arc::new(Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)));
         let admin_token = admin_token()?;
         let console_url = format!("http://{}", server.address());
@@ -87,6 +81,19 @@ impl Station {
         &self.running.bound
     }
 
+    /// Puts other settings in force.
+    ///
+    /// # Errors
+    /// Something of it can't be; nothing was changed.
+    pub(crate) async fn reconfigure(&self, settings: Settings) -> Result<Reconfigured, String> {
+        self.running.gateway.reconfigure(settings).await
+    }
+
+    /// Requests and tunnels in flight, as every event loop says: one that hangs keeps this waiting.
+    pub(crate) async fn in_flight(&self) -> usize {
+        self.running.gateway.in_flight().await
+    }
+
     /// Drains, stops and says what was cut.
     pub(crate) async fn shut_down(self, drain: Duration) -> ExitCode {
         let mut stopping = std::pin::pin!(self.running.shut_down(drain));
@@ -97,6 +104,7 @@ impl Station {
         };
         match cut {
             Some(0) => {}
+            Some(1) => eprintln("outgate: 1 request was still open and was cut"),
             Some(cut) => eprintln(&format!("outgate: {cut} requests were still open and were cut")),
             None => return failed("stopped at once; open requests were cut"),
         }
@@ -122,14 +130,6 @@ pub(crate) fn asked_to_stop() -> impl Future<Output = ()> {
             // Without handlers the signals end the process by themselves.
             _ => std::future::pending().await,
         }
-    }
-}
-
-/// A closed terminal or a reload that a service manager asks for must not cut anybody's tunnels.
-async fn outlive_hangups() {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    while hangup.recv().await.is_some() {
-        tracing::warn!("SIGHUP: the configuration is read at start only; restart to apply a change");
     }
 }
 

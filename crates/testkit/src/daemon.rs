@@ -33,10 +33,19 @@ impl Daemon {
     /// If it cannot be started.
     #[must_use]
     pub fn start(executable: &str, arguments: &[OsString], environment: &[(&str, &str)]) -> Self {
+        Self::start_with(Stdio::null(), executable, arguments, environment)
+    }
+
+    /// Starts it with this for its standard input.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start_with(stdin: Stdio, executable: &str, arguments: &[OsString], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(executable)
             .args(arguments)
             .envs(environment.iter().copied())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -114,6 +123,14 @@ impl Daemon {
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid is a positive i32");
         kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// Never: it is our child.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is our child")
     }
 
     /// Waits until it ends by itself.

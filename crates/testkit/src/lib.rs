@@ -13,6 +13,7 @@
 //! - [`dns`]: a resolver that answers, fails or stays silent by name
 //! - [`wire`]: a client that shows every byte, and how the connection ended
 //! - [`daemon`]: any long-running command as a child process
+//! - [`service_manager`]: who a daemon tells that it is ready
 //! - [`gateway_process`]: the real binary, from its first line to its records
 //! - [`payload`]: bytes that can be checked without being stored
 //! - [`patience`]: waiting without sleeping
@@ -37,5 +38,6 @@ pub mod patience;
 pub mod payload;
 pub mod script;
 mod server_thread;
+pub mod service_manager;
 pub mod stream;
 pub mod wire;

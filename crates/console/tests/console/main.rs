@@ -3,4 +3,5 @@
 mod client;
 mod gateway;
 mod refusals;
+mod resync;
 mod whole_stories;

@@ -8,9 +8,12 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::rc::Rc;
 
 use toml::de::{DeTable, DeValue};
+
+use super::readings::Readings;
 
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,7 @@ pub(crate) struct Problems {
     env: BTreeMap<String, String>,
     /// The variables that settings have.
     variables: RefCell<BTreeSet<String>>,
+    read: RefCell<Readings>,
 }
 
 /// Variables that are no settings of a file.
@@ -72,6 +76,11 @@ impl Problems {
         }
     }
 
+    /// What was read.
+    pub(crate) fn readings(&self) -> Readings {
+        self.read.borrow().clone()
+    }
+
     /// The problems as lines `FILE:LINE: SETTING: WHAT`, in the order of the file.
     pub(crate) fn report(&self) -> Vec<String> {
         let mut found = self.found.borrow().clone();
@@ -86,8 +95,14 @@ impl Problems {
 
 /// Opens a file's text as its root table. `env` are the `OUTGATE_*` variables.
 pub(crate) fn open(file: &str, text: &str, env: BTreeMap<String, String>) -> (Section, Rc<Problems>) {
-    let problems =
-        Rc::new(Problems { file: file.into(), text: text.into(), found: RefCell::default(), env, variables: RefCell::default() });
+    let problems = Rc::new(Problems {
+        file: file.into(),
+        text: text.into(),
+        found: RefCell::default(),
+        env,
+        variables: RefCell::default(),
+        read: RefCell::default(),
+    });
     let (mut table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let line = error.span().map(|span| problems.line(span.start));
@@ -141,6 +156,7 @@ impl Section {
             },
             (None, None) => return None,
         };
+        self.shared.read.borrow_mut().note(&path, &text);
         parse(&text).map_err(|what| self.shared.add(line, &path, what)).ok()
     }
 
@@ -164,6 +180,7 @@ impl Section {
             }
             (None, None) => return None,
         };
+        self.shared.read.borrow_mut().note(&path, &texts.join("\0"));
         let parsed: Vec<T> =
             texts.iter().filter_map(|text| parse(text).map_err(|what| self.shared.add(line, &path, what)).ok()).collect();
         (parsed.len() == texts.len()).then_some(parsed)
@@ -207,6 +224,11 @@ impl Section {
     pub(crate) fn named_sections(&mut self) -> Vec<(String, Self)> {
         let names: Vec<String> = self.left.keys().cloned().collect();
         names.into_iter().map(|name| (name.clone(), self.section(&name))).collect()
+    }
+
+    /// Notes that a setting names a file, so that a change of that file is one of the setting.
+    pub(crate) fn names_file(&self, key: &str, file: &Path) {
+        self.shared.read.borrow_mut().note_file(&self.name(key), file);
     }
 
     /// Whether the file has this key, read or not, well or badly.

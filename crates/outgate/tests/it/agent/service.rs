@@ -1,30 +1,14 @@
 //! What a service manager and its logs get: readiness, status, the watchdog, the token as a credential, the end.
 
-use std::os::unix::net::UnixDatagram;
-
 use outgate_testkit::daemon::Signal;
 use outgate_testkit::gateway_process::Quickstart;
-use outgate_testkit::patience::{HANG, until};
+use outgate_testkit::patience::until;
+use outgate_testkit::service_manager::ServiceManager;
 use outgate_testkit::wire::{Ending, Wire};
 use tempfile::TempDir;
 
 use super::{enroll, start, wait_for_links};
 use crate::OUTGATE;
-
-/// The manager's end of the socket: the next message that holds `part`.
-fn told(manager: &UnixDatagram, part: &str) -> String {
-    manager.set_read_timeout(Some(HANG)).expect("a timeout");
-    let mut heard = String::new();
-    let mut message = [0; 4096];
-    loop {
-        let length = manager.recv(&mut message).unwrap_or_else(|error| panic!("no {part:?} ({error}) after:\n{heard}"));
-        let text = String::from_utf8_lossy(&message[..length]).into_owned();
-        if text.contains(part) {
-            return text;
-        }
-        heard.push_str(&format!("{text}\n"));
-    }
-}
 
 #[tokio::test]
 async fn a_service_manager_is_told_and_gives_the_token() {
@@ -32,25 +16,23 @@ async fn a_service_manager_is_told_and_gives_the_token() {
     let (id, token) = enroll(&gateway);
     let folder = TempDir::new().expect("a folder");
     std::fs::write(folder.path().join("outgate-exit-token"), format!("{token}\n")).expect("ours");
-    let socket = folder.path().join("notify");
-    let manager = UnixDatagram::bind(&socket).expect("ours");
-    let path = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
-    let (socket, credentials) = (path(&socket), path(folder.path()));
+    let manager = ServiceManager::start();
+    let credentials = folder.path().to_str().expect("UTF-8");
     let environment = [
-        ("CREDENTIALS_DIRECTORY", credentials.as_str()),
-        ("NOTIFY_SOCKET", socket.as_str()),
+        ("CREDENTIALS_DIRECTORY", credentials),
+        ("NOTIFY_SOCKET", manager.path()),
         // So short that its messages come quickly; nobody here acts on a late one.
         ("WATCHDOG_USEC", "300000"),
     ];
     // The token of `start` would come first.
     let arguments = ["exit", "--gateway", gateway.told("exit_gateway_url"), "--links", "3"].map(std::ffi::OsString::from);
     let mut exit = outgate_testkit::daemon::Daemon::start(OUTGATE, &arguments, &environment);
-    assert_eq!(told(&manager, "READY"), "READY=1");
-    let status = told(&manager, "STATUS=");
+    assert_eq!(manager.told("READY"), "READY=1");
+    let status = manager.told("STATUS=");
     assert!(status.contains(&format!("exit {id}")) && status.contains("/3 links"), "{status}");
-    assert_eq!(told(&manager, "WATCHDOG"), "WATCHDOG=1");
+    assert_eq!(manager.told("WATCHDOG"), "WATCHDOG=1");
     exit.signal(Signal::TERM);
-    assert!(told(&manager, "STOPPING").starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC="));
+    assert!(manager.told("STOPPING").starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC="));
     assert_eq!(exit.wait().code(), Some(0), "{}", exit.stderr());
     assert!(!exit.stdout().contains('\r'), "no status line where there is no terminal: {:?}", exit.stdout());
 }

@@ -7,14 +7,14 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 /// The way to the service manager.
-pub(super) struct Notify {
+pub(crate) struct Notify {
     socket: UnixDatagram,
     watchdog: Option<Duration>,
 }
 
 impl Notify {
     /// The manager that `NOTIFY_SOCKET` names; `None` without one.
-    pub(super) fn of_environment() -> io::Result<Option<Notify>> {
+    pub(crate) fn of_environment() -> io::Result<Option<Notify>> {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return Ok(None) };
         let microseconds = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
         // Said to one process; a child that inherited it is not meant.
@@ -24,19 +24,19 @@ impl Notify {
 
     fn to(name: OsString, watchdog: Option<Duration>) -> io::Result<Notify> {
         let socket = UnixDatagram::unbound()?;
-        // A manager that does not read must not stop the exit.
+        // A manager that does not read must not stop us.
         socket.set_nonblocking(true)?;
         socket.connect_addr(&address(&name)?)?;
         Ok(Notify { socket, watchdog })
     }
 
     /// The manager takes us for dead when it hears nothing for so long.
-    pub(super) fn watchdog(&self) -> Option<Duration> {
+    pub(crate) fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
     /// Sends `NAME=value` lines; one that is lost is followed by others.
-    pub(super) fn send(&self, message: &str) {
+    pub(crate) fn send(&self, message: &str) {
         if let Err(error) = self.socket.send(message.as_bytes()) {
             tracing::debug!(%error, "the service manager could not be told");
         }
