@@ -85,6 +85,7 @@ async fn serve(core: &Rc<Core>, client: &mut Client, visit: &mut Visit, turn: &m
     let [_, count] = wire.take().await?;
     let methods = wire.some(usize::from(count)).await?;
     core.gateway.refuse_when_draining()?;
+    core.gateway.load.refuse_when_short()?;
     let method = [USER_AND_PASSWORD, NO_AUTHENTICATION].into_iter().find(|method| methods.contains(method));
     let method = method.ok_or_else(|| raise::credentials_malformed("SOCKS5 logs in with user name and password (method 02)"))?;
     wire.say(&[VERSION, method]).await?;

@@ -1,6 +1,7 @@
 //! One request on its way: what its record will say, and what of the connection its answer depends on.
 
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use outgate_faults::{Fault, success_headers};
@@ -49,6 +50,14 @@ impl Visit {
         core.gateway.tally.count(fault.map(Fault::slug));
     }
 
+    /// Records a connection that ends before it asked for anything: whoever looks for the cause finds it there.
+    pub(crate) fn unasked(core: &Core, peer: SocketAddr, record: Record, fault: &Fault) {
+        let source = peer.ip().to_canonical().to_string();
+        let id = core.request_id();
+        core.recorder.borrow_mut().write(&record, &id, &source, Timestamp::now(), Duration::ZERO, Some(fault));
+        core.gateway.tally.count(Some(fault.slug()));
+    }
+
     /// Finds out who asks by a request's credentials.
     pub(crate) fn identify(&mut self, core: &Core, client: &mut Client, authorization: Option<&str>) -> Result<Caller, Fault> {
         let Gateway { accounts, throttle, .. } = &*core.gateway;
@@ -83,6 +92,7 @@ impl Visit {
             pools: &settings.pools,
             default_pool: settings.default_pool.as_str(),
             guard: &settings.guard,
+            load: &core.gateway.load,
         };
         let permit = admit(&rules, &core.gateway.accounts, &core.sessions, caller, target, core.nanos())?;
         self.record.pool = Some(permit.pool.name.to_string());

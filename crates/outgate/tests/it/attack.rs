@@ -2,6 +2,10 @@
 //! memory stays bounded, and the next good request works.
 
 mod answers;
+mod doors;
+mod guesses;
+mod leaving;
+mod load;
 mod patience;
 mod requests;
 
