@@ -410,7 +410,11 @@ fn limits(mut section: Section) -> Limits {
     }
     let memory = |text: &str| match text {
         "off" => Ok(MemoryBound::Off),
-        size => parse_bytes(size).map(MemoryBound::Bytes).map_err(|e| format!("{e}, or \"off\"")),
+        size => parse_bytes(size)
+            .ok()
+            .filter(|n| *n > 0)
+            .map(MemoryBound::Bytes)
+            .ok_or("a size above zero, such as \"6GB\", or \"off\""),
     };
     if let Some(bound) = section.scalar("memory", memory) {
         limits.memory = bound;

@@ -35,13 +35,17 @@ async fn a_client_that_leaves_holds_no_request() {
     ];
     for (when, target, stage) in targets {
         for leaves in ["closes", "resets"] {
-            let before = scene.gateway.records().len();
+            let (before, asked) = (scene.gateway.records().len(), silent.received().len());
             let mut wire = scene.client().await;
             let request = format!("GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n{{auth}}\r\n");
             wire.send(&scene.raw(request.as_bytes())).await.expect("open");
-            if when == "within it" {
-                assert_eq!(wire.head().await.expect("an answer").status, 200);
-                assert_eq!(wire.exactly(4).await.expect("its start"), b"half");
+            match when {
+                "before the answer" => until("it to be asked", || (silent.received().len() > asked).then_some(())).await,
+                "within it" => {
+                    assert_eq!(wire.head().await.expect("an answer").status, 200);
+                    assert_eq!(wire.exactly(4).await.expect("its start"), b"half");
+                }
+                _ => {}
             }
             match leaves {
                 "resets" => wire.reset(),
