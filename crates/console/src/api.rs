@@ -7,6 +7,7 @@ mod pages;
 mod plans;
 mod reports;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -34,6 +35,7 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/locations", get(own::locations))
         .route("/v1/me/sessions/{session}/rotate", post(own::rotate))
         .with_state(own::Own { desk: desk.clone(), token });
+    let lock = Lock { desk: desk.clone(), token };
     Router::new()
         .route("/v1/plans", get(plans::list).post(plans::create))
         .route("/v1/plans/{name}", get(plans::show).patch(plans::set).delete(plans::remove))
@@ -53,7 +55,7 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/exits/{id}/rotate", post(exits::rotate))
         .route("/v1/usage", get(reports::usage))
         .route("/v1/audit", get(reports::audit))
-        .route_layer(from_fn_with_state(token, require_token))
+        .route_layer(from_fn_with_state(lock, require_token))
         .with_state(desk)
         .merge(own)
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
@@ -63,14 +65,33 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .layer(from_fn(private))
 }
 
-async fn require_token(State(token): State<SecretHash>, request: Request, next: Next) -> Response {
-    if is_token(request.headers(), token) { next.run(request).await } else { Problem::unauthorized().into_response() }
+/// What the operator's routes are behind.
+#[derive(Clone)]
+struct Lock {
+    desk: Arc<Desk>,
+    token: SecretHash,
 }
 
-/// Whether a request carries the admin token.
-fn is_token(headers: &HeaderMap, token: SecretHash) -> bool {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
-    given.is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case(b"bearer ") && token.verify(given))
+async fn require_token(State(lock): State<Lock>, request: Request, next: Next) -> Response {
+    let source = own::source(request.extensions().get());
+    match check_token(&lock.desk, request.headers(), source, lock.token) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Whether a request carries the admin token; guesses at it are slowed down like those at a key's secret.
+fn check_token(desk: &Desk, headers: &HeaderMap, source: IpAddr, token: SecretHash) -> Result<(), Problem> {
+    let given = bearer(headers).ok_or_else(Problem::unauthorized)?;
+    let right = token.verify(given);
+    desk.live.throttle_guess(source, right).map_err(Problem::throttled)?;
+    if right { Ok(()) } else { Err(Problem::unauthorized()) }
+}
+
+/// The token that a request carries, right or wrong.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let given = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7);
+    given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")).map(|(_, token)| token)
 }
 
 /// Answers may carry a secret that is shown once: nothing on the way keeps them.

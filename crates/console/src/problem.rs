@@ -103,6 +103,12 @@ impl Problem {
         )
     }
 
+    /// Nothing from there is looked at before this has passed.
+    pub(crate) fn throttled(wait: Duration) -> Self {
+        let wait = Duration::from_secs(wait.as_secs() + 1);
+        Self::new(Kind::Throttled(wait), format!("too many wrong tokens came from this address: wait {} s", wait.as_secs()))
+    }
+
     pub(crate) fn no_such_route(path: &str) -> Self {
         Self::not_found(format!("there is nothing at {}", path.chars().take(200).collect::<String>()))
     }

@@ -40,7 +40,7 @@ pub(crate) fn atlasvpn(slug: Slug) -> Telling {
     use Slug::*;
     match slug {
         MalformedRequest | MalformedTarget | RequestTimeout | UriTooLong | ExpectationFailed | HeaderTooLarge
-        | MethodUnsupported | VersionUnsupported | WrongProtocol | HttpsNeedsConnect => plain(400),
+        | MethodUnsupported | VersionUnsupported | WrongProtocol | ClientTlsFailed | HttpsNeedsConnect => plain(400),
         // A mistake in the user name's modifiers is the client's, and no login helps against it.
         ModifierUnknown | ModifierRepeated | CountryInvalid | StateInvalid | CityInvalid | SessionInvalid
         | TargetingUnsupported | TtlInvalid => plain(400),
@@ -80,7 +80,7 @@ pub(crate) fn proxies_fo(slug: Slug) -> Telling {
     use Slug::*;
     match slug {
         MalformedRequest | MalformedTarget | RequestTimeout | UriTooLong | HeaderTooLarge | MethodUnsupported
-        | VersionUnsupported | WrongProtocol | HttpsNeedsConnect => plain(400),
+        | VersionUnsupported | WrongProtocol | ClientTlsFailed | HttpsNeedsConnect => plain(400),
         ExpectationFailed => plain(417),
         CredentialsMissing | CredentialsMalformed | CredentialsWrong | KeyExpired | KeyRevoked | KeySuspended | SourceDenied => {
             fixed(407, "Incorrect username or password")

@@ -111,6 +111,16 @@ catalogue! {
         fix "Correct the scheme of the *proxy's* URL, not the target's: `http://` for a plain port even when the targets are https sites, `https://` only for a port with TLS, `socks5h://` for SOCKS5. The sentence says which one the port takes (`http://` means plain HTTP to the proxy, also for https targets).";
     }
 
+    ClientTlsFailed client_tls_failed(what = "the client sent the alert UnknownCA") {
+        Client 400 Some(ErrorType::TlsProtocolError);
+        Fix, Structural, User, GeneralFailure;
+        wait Wait::Unknown;
+        Gateway, Raised::Yes;
+        says "TLS between client and proxy failed: {what}";
+        cause "The client began TLS with a port of this proxy that takes it, and the two did not come to terms: the client does not trust the proxy's certificate (it sends an alert such as UnknownCA or BadCertificate, or just leaves), shows no certificate where one is required, or supports no version and cipher that the proxy does. No request was read; the client sees a TLS error of its own, and this slug is in the record only.";
+        fix "The sentence says who gave up and why. An alert about the certificate: the name in the proxy's URL must be in the certificate, and the client must know its authority (`--proxy-cacert` in curl). No certificate shown: the listener has `client_ca`, give the client one. Nothing in common: update the client, TLS 1.2 is the least.";
+    }
+
     HttpsNeedsConnect https_needs_connect(host = "example.com") {
         Client 400 Some(ErrorType::HttpRequestError);
         Fix, Structural, User, GeneralFailure;
@@ -407,7 +417,7 @@ catalogue! {
         wait Wait::Seconds(2);
         Gateway, Raised::Yes;
         says "the proxy is overloaded: {what}";
-        cause "The gateway has reached one of its own limits (connections, connections per source, tunnels, memory for exits) and refuses new work so that what runs goes on well.";
+        cause "The gateway has reached one of its own limits (connections, connections per source, requests and tunnels at once, memory, file descriptors) and refuses new work so that what runs goes on well.";
         fix "Wait for `Retry-After`. For users: fewer connections from one address. For operators: the sentence names the limit; raise it in the gateway's configuration if machine and file descriptors (`ulimit -n`) allow, or add a gateway.";
     }
 

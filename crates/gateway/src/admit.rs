@@ -12,12 +12,13 @@ use crate::credentials::Modifiers;
 use crate::head::Target;
 use crate::identify::Caller;
 use crate::limits::{give_back, take_slot};
+use crate::load::{Carried, Load};
 use crate::policy::{self, Policy, Ruling};
 use crate::sessions::{Enlisted, Sessions};
 use crate::settings::PoolSettings;
 
-/// The right to reach one target once. While it lives it holds one of the key's threads and its place
-/// among the sessions; both end when it drops.
+/// The right to reach one target once. While it lives it holds one of the key's threads, its place
+/// among the sessions and its part of the gateway's load; all end when it drops.
 pub(crate) struct Permit {
     pub(crate) account: Arc<Account>,
     pub(crate) pool: PoolSettings,
@@ -25,6 +26,7 @@ pub(crate) struct Permit {
     pub(crate) meter: Meter,
     pub(crate) enlisted: Enlisted,
     _thread: Thread,
+    _carried: Carried,
 }
 
 /// One of a key's threads.
@@ -42,6 +44,7 @@ pub(crate) struct Rules<'a> {
     pub(crate) pools: &'a [PoolSettings],
     pub(crate) default_pool: &'a str,
     pub(crate) guard: &'a Guard,
+    pub(crate) load: &'a Arc<Load>,
 }
 
 /// Admits, or refuses with the first reason in SPEC's order. `nanos` is the gateway's monotonic time.
@@ -55,6 +58,8 @@ pub(crate) fn admit(
 ) -> Result<Permit, Fault> {
     let Caller { account, modifiers } = caller;
     let pool = may_go(rules, &account, &modifiers, target)?;
+    // Behind the policy, whose refusals hold whatever the load; before the plan, of which it must not cost anything.
+    let carried = rules.load.take()?;
     let meter = accounts.meter(&account, &pool.name);
     meter.allowance()?;
     account.take_rate(nanos)?;
@@ -64,7 +69,7 @@ pub(crate) fn admit(
     }
     let thread = Thread(account.clone());
     let enlisted = sessions.enlist(account.key.id.clone());
-    Ok(Permit { account, pool, modifiers, meter, enlisted, _thread: thread })
+    Ok(Permit { account, pool, modifiers, meter, enlisted, _thread: thread, _carried: carried })
 }
 
 /// Policy: whether this key may go there that way at all, whatever it has used.

@@ -1,14 +1,16 @@
 //! A client's connection: heads read from it, answers written to it, and the ways to end it.
 
-use std::future::{pending, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use outgate_faults::fact::Seconds;
 use outgate_faults::{Fault, raise};
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 use crate::foreign::Foreign;
 use crate::head::{HeadLimits, end_of_head};
@@ -22,6 +24,11 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 /// The most that a client may send before its tunnel is open; the rest waits in its connection.
 const EARLY_BYTES: usize = 16 * 1024;
+
+/// How long a client that has said its last word goes on being served. Half-closing after a request is legal TCP that nothing
+/// in RFC 9112 forbids; closing looks the same from here. nginx, Squid and Envoy take both for gone at once, HAProxy by
+/// default neither: here an answer that comes soon is still delivered, and who is really gone holds a thread no longer.
+const HALF_CLOSED: Duration = Duration::from_secs(3);
 
 /// A client's connection.
 pub(crate) struct Client {
@@ -43,6 +50,8 @@ pub(crate) struct Client {
 pub(crate) enum NoHead {
     /// The client closed, failed or fell silent between requests: there is nothing to answer.
     Gone,
+    /// It came and said nothing for too long. Not answered: it may be about to ask, and would take it for the answer to that.
+    Silent(Fault),
     /// It speaks another protocol.
     Foreign(Foreign),
     /// It sent something that is answered with a fault.
@@ -97,7 +106,8 @@ impl Client {
                 // Once only: empty lines, which are thrown away, buy no time.
                 Ok(Ok(_)) if !begun => (begun, deadline) = (true, Instant::now() + timeouts.head),
                 Ok(Ok(_)) => {}
-                Err(_) if searched == 0 => return Err(NoHead::Gone),
+                Err(_) if searched == 0 && begun | self.reused => return Err(NoHead::Gone),
+                Err(_) if searched == 0 => return Err(NoHead::Silent(raise::request_timeout(Seconds(timeouts.keep_alive)))),
                 Err(_) => return Err(NoHead::Fault(raise::request_timeout(Seconds(timeouts.head)))),
             }
         }
@@ -119,7 +129,12 @@ impl Client {
 
     /// Writes all of it, in one write if the kernel takes it. A client that asks and never reads is let go.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match timeout(self.patience, self.io.write_all(bytes)).await {
+        let write = async {
+            self.io.write_all(bytes).await?;
+            // TLS keeps what the kernel did not take, and a client that waits for it would not make us write again.
+            self.io.flush().await
+        };
+        match timeout(self.patience, write).await {
             Ok(written) => written,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -139,14 +154,21 @@ impl Client {
         pending().await
     }
 
+    /// Ready once the client has left: failed, or finished for longer than [`HALF_CLOSED`].
+    pub(crate) async fn left(&mut self, scratch: &Scratch) {
+        let mut vigil = Vigil::default();
+        poll_fn(|cx| vigil.poll(cx, self, scratch)).await;
+    }
+
     /// Closes so that the last answer arrives: says goodbye, then reads on what the client is still
     /// sending. Closing at once would make the kernel answer that with a reset, and a reset destroys
     /// what the client has not read yet.
     pub(crate) async fn linger(mut self, scratch: &Scratch, patience: Duration) {
-        if self.io.shutdown().await.is_err() {
+        let deadline = Instant::now() + patience;
+        // Under TLS even a goodbye waits for a client that does not read.
+        if !matches!(timeout_at(deadline, self.io.shutdown()).await, Ok(Ok(()))) {
             return;
         }
-        let deadline = Instant::now() + patience;
         let mut away = 0;
         while away < LINGER_BYTES {
             self.buffer.clear();
@@ -161,5 +183,34 @@ impl Client {
     /// Ends it so that nobody takes what came for complete.
     pub(crate) fn reset(mut self) {
         self.io.reset();
+    }
+}
+
+/// Notices that a client leaves while it waits for its answer.
+#[derive(Default)]
+pub(crate) struct Vigil {
+    /// Since it finished.
+    grace: Option<Pin<Box<Sleep>>>,
+}
+
+impl Vigil {
+    /// Ready once it has left. To be polled when its request is read: what it sends ahead of the next waits in the buffer, and
+    /// beyond [`EARLY_BYTES`] in its connection.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client, scratch: &Scratch) -> Poll<()> {
+        // The end of an HTTP/2 stream's request is no sign: it ends with every request.
+        if let Stream::H2(exchange) = &mut client.io {
+            return exchange.poll_reset(cx);
+        }
+        loop {
+            if let Some(grace) = &mut self.grace {
+                return grace.as_mut().poll(cx);
+            }
+            let Some(most) = EARLY_BYTES.checked_sub(client.buffer.len()).filter(|most| *most > 0) else { return Poll::Pending };
+            match ready!(scratch.poll_append(cx, &mut client.io, &mut client.buffer, most)) {
+                Ok(0) => self.grace = Some(Box::pin(sleep(HALF_CLOSED))),
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
     }
 }

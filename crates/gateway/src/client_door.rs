@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use outgate_faults::fact::Seconds;
 use outgate_faults::raise;
 use ppp::{HeaderResult, PartialResult};
 use tokio::io::AsyncReadExt;
@@ -14,10 +15,12 @@ use tokio_rustls::TlsAcceptor;
 use crate::client::Client;
 use crate::core::Core;
 use crate::h2_door;
-use crate::listen::Place;
+use crate::places::Place;
+use crate::record::Record;
 use crate::session::{converse, refuse};
 use crate::settings::ListenerSettings;
 use crate::stream::Stream;
+use crate::visit::Visit;
 
 /// The first byte of a TLS handshake record (RFC 8446, section 5.1).
 const HANDSHAKE_RECORD: u8 = 0x16;
@@ -25,19 +28,14 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 const LONGEST_HEADER: usize = 1024;
 
 /// The life of one client connection, from where it was accepted. `place` is its place among the connections.
-pub(crate) async fn enter(core: Rc<Core>, io: TcpStream, peer: SocketAddr, listener: Rc<ListenerSettings>, mut place: Place) {
+pub(crate) async fn enter(core: Rc<Core>, mut io: TcpStream, peer: SocketAddr, listener: Rc<ListenerSettings>, mut place: Place) {
     let settings = core.settings();
     let timeouts = &settings.timeouts;
     let mut peer = peer;
-    let mut io = io;
     if listener.is_behind(peer.ip()) {
-        let deadline = Instant::now() + timeouts.head;
-        match timeout_at(deadline, read_proxy_header(&mut io)).await {
-            Ok(Ok(Some(source))) => peer = source,
-            // The proxy's own health checks speak for nobody else.
-            Ok(Ok(None)) => {}
-            Ok(Err(why)) => return tracing::warn!(%peer, why, "a configured proxy sent no PROXY protocol header"),
-            Err(_) => return tracing::warn!(%peer, "a configured proxy's PROXY protocol header took too long"),
+        match who_is_behind(&core, &mut io, peer).await {
+            Some(source) => peer = source,
+            None => return,
         }
         if let Err(fault) = place.belongs_to(peer.ip()) {
             let client = Client::new(Stream::Plain(io), peer, timeouts);
@@ -59,7 +57,11 @@ pub(crate) async fn enter(core: Rc<Core>, io: TcpStream, peer: SocketAddr, liste
             };
             return refuse(core, client, listener, raise::wrong_protocol(spoken, "TLS (https:// in the proxy's URL)")).await;
         }
-        _ => return,
+        Ok(_) => return,
+        Err(_) => {
+            let record = Record { ended_by: Some("silent"), ..tls_record() };
+            return Visit::unasked(&core, peer, record, &raise::request_timeout(Seconds(timeouts.keep_alive)));
+        }
     }
     let in_hand = core.activity.begin();
     let shaken = timeout_at(Instant::now() + timeouts.head, TlsAcceptor::from(tls.clone()).accept(io)).await;
@@ -73,40 +75,84 @@ pub(crate) async fn enter(core: Rc<Core>, io: TcpStream, peer: SocketAddr, liste
             converse(core.clone(), client, listener).await;
         }
         // What went wrong was told in an alert, as far as it can be.
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "a client's TLS handshake failed"),
-        Err(_) => tracing::debug!(%peer, "a client's TLS handshake took too long"),
+        Ok(Err(error)) => {
+            let fault = raise::client_tls_failed(tls_trouble(&error)).with_detail(error);
+            Visit::unasked(&core, peer, tls_record(), &fault);
+        }
+        Err(_) => Visit::unasked(&core, peer, tls_record(), &raise::request_timeout(Seconds(timeouts.head))),
     }
     drop(place);
 }
 
+/// What is known of a connection that does not get beyond its TLS handshake.
+fn tls_record() -> Record {
+    Record { protocol: "https", ..Record::default() }
+}
+
+/// Why there is no TLS with a client, in words of this gateway's own.
+fn tls_trouble(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(alert)) => format!("the client sent the alert {alert:?}"),
+        Some(rustls::Error::NoCertificatesPresented) => "the client showed no certificate".to_owned(),
+        Some(rustls::Error::InvalidCertificate(_)) => "the client's certificate is not accepted".to_owned(),
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => {
+            "client and proxy have no version, cipher or protocol in common".to_owned()
+        }
+        Some(_) => "what the client sent is no TLS handshake".to_owned(),
+        None => "the client left in the middle of the handshake".to_owned(),
+    }
+}
+
+/// Reads whom a load balancer speaks for, itself where it says nobody; none ends the connection.
+async fn who_is_behind(core: &Core, io: &mut TcpStream, balancer: SocketAddr) -> Option<SocketAddr> {
+    let patience = core.settings().timeouts.head;
+    let fault = match timeout_at(Instant::now() + patience, read_proxy_header(io)).await {
+        // The proxy's own health checks speak for nobody else.
+        Ok(Ok(source)) => return Some(source.unwrap_or(balancer)),
+        // Some health checks only connect.
+        Ok(Err(NoHeader::Gone)) => return None,
+        Ok(Err(NoHeader::Wrong(why))) => raise::wrong_protocol(why, "a PROXY protocol header first"),
+        Err(_) => raise::request_timeout(Seconds(patience)).with_detail("the PROXY protocol header did not come"),
+    };
+    tracing::warn!(%balancer, why = fault.sentence(), "a configured proxy sent no PROXY protocol header");
+    Visit::unasked(core, balancer, Record { protocol: "proxy", ..Record::default() }, &fault);
+    None
+}
+
+/// Why there is no PROXY protocol header.
+enum NoHeader {
+    /// The connection ended or failed before its end.
+    Gone,
+    /// Something else came.
+    Wrong(&'static str),
+}
+
 /// Reads a PROXY protocol header, version 1 or 2, and not a byte more; `None` when it says no address.
-async fn read_proxy_header(io: &mut TcpStream) -> Result<Option<SocketAddr>, String> {
-    let fail = |e: io::Error| e.to_string();
+async fn read_proxy_header(io: &mut TcpStream) -> Result<Option<SocketAddr>, NoHeader> {
+    let gone = |_: io::Error| NoHeader::Gone;
     let mut buffer = [0; LONGEST_HEADER];
     let mut taken = 0;
     loop {
         // Looked at before it is taken: what follows the header belongs to the client.
-        let there = taken + io.peek(&mut buffer[taken..]).await.map_err(fail)?;
+        let there = taken + io.peek(&mut buffer[taken..]).await.map_err(gone)?;
         if there == taken {
-            return Err("the connection ended before it".to_owned());
+            return Err(NoHeader::Gone);
         }
         let header = HeaderResult::parse(&buffer[..there]);
         if header.is_incomplete() {
             if there == LONGEST_HEADER {
-                return Err(format!("it is longer than {LONGEST_HEADER} bytes"));
+                return Err(NoHeader::Wrong("a header of more than 1024 bytes"));
             }
-            io.read_exact(&mut buffer[taken..there]).await.map_err(fail)?;
+            io.read_exact(&mut buffer[taken..there]).await.map_err(gone)?;
             taken = there;
             continue;
         }
         let (length, source) = match &header {
             HeaderResult::V1(Ok(header)) => (header.header.len(), source_v1(&header.addresses)),
             HeaderResult::V2(Ok(header)) => (header.len(), source_v2(header)),
-            HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => {
-                return Err("the connection begins with something else: is PROXY protocol on at that proxy?".to_owned());
-            }
+            HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => return Err(NoHeader::Wrong("something else")),
         };
-        io.read_exact(&mut buffer[taken..length]).await.map_err(fail)?;
+        io.read_exact(&mut buffer[taken..length]).await.map_err(gone)?;
         return Ok(source);
     }
 }

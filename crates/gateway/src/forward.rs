@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::{Instant, sleep};
 
 use crate::accounts::Direction;
-use crate::client::Client;
+use crate::client::{Client, Vigil};
 use crate::framing::Framing;
 use crate::head::{Forward, Target, Version};
 use crate::pump::{Broken, Flow, Pump};
@@ -80,7 +80,9 @@ impl Exchange<'_> {
             Err(broken) => self.body_failed(broken, target),
         };
         // Whatever became of this request, what the client sent behind it is still to be read.
-        client.buffer = up.into_excess();
+        let mut unread = up.into_excess();
+        unread.append(&mut client.buffer);
+        client.buffer = unread;
         exchanged
     }
 
@@ -176,6 +178,7 @@ impl Exchange<'_> {
         let mut unsendable = false;
         let mut sent = (0, started);
         let mut timer = pin!(sleep(self.timeouts.response));
+        let mut vigil = Vigil::default();
         poll_fn(|cx| {
             if let Poll::Ready(fault) = self.enlisted.poll_cut(cx) {
                 return Poll::Ready(Err(NoAnswer::Told(Exchanged::Failed(fault))));
@@ -191,6 +194,9 @@ impl Exchange<'_> {
                     Poll::Ready(Err(_)) => unsendable = true,
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
+            }
+            if up.is_done() && vigil.poll(cx, client, self.flow.scratch).is_ready() {
+                return Poll::Ready(Err(NoAnswer::Told(Exchanged::ClientGone(None))));
             }
             loop {
                 // The end may lie beyond the limit: one read takes more than a head may have.
@@ -287,6 +293,7 @@ impl Exchange<'_> {
         let mut timer = pin!(sleep(self.timeouts.idle));
         let (mut last, mut seen) = (Instant::now(), 0);
         let mut up_failed = up.is_abandoned();
+        let mut vigil = Vigil::default();
         let ended = poll_fn(|cx| {
             if let Poll::Ready(fault) = self.enlisted.poll_cut(cx) {
                 return Poll::Ready(Err(Exchanged::BrokenOff(status, fault)));
@@ -314,6 +321,10 @@ impl Exchange<'_> {
                     return Poll::Ready(Err(Exchanged::BrokenOff(status, fault)));
                 }
                 Poll::Pending => {}
+            }
+            // After the answer's bytes: a client that has them all and leaves was served.
+            if up.is_done() && vigil.poll(cx, client, self.flow.scratch).is_ready() {
+                return Poll::Ready(Err(Exchanged::ClientGone(Some(status))));
             }
             if down.moved() + up.moved() != seen {
                 (seen, last) = (down.moved() + up.moved(), Instant::now());

@@ -26,16 +26,18 @@ use crate::fleet::Fleet;
 use crate::identify::loss_of_standing;
 use crate::journal::{Journal, Owed};
 use crate::keeper::keep;
-use crate::listen::{self, Closing, Doors, Places};
+use crate::listen::{self, Closing, Doors};
+use crate::load::{Load, watch};
 use crate::offers::Offers;
 use crate::own::{Counted, denied};
+use crate::places::Places;
 use crate::reconfigure::{NewConfiguration, way_out};
 use crate::record::Writer;
 use crate::rotate::Rotations;
 use crate::settings::Settings;
 use crate::settle::{self, Keeping, Settling, settle};
 use crate::tally::Tally;
-use crate::throttle::Throttle;
+use crate::throttle::{ADMIN, Throttle};
 
 /// Orders that wait in an event loop; whoever gives one waits for room.
 const COMMANDS: usize = 256;
@@ -55,7 +57,11 @@ pub struct Gateway {
     pub(crate) counted: Counted,
     pub(crate) echo: Echo,
     pub(crate) rotations: Rotations,
+    /// The places of clients' connections.
     pub(crate) places: Arc<Places>,
+    /// Exits have their own: a flood at one door leaves the other open.
+    pub(crate) exit_places: Arc<Places>,
+    pub(crate) load: Arc<Load>,
     pub(crate) writer: Option<Arc<Writer>>,
     pub(crate) tally: Tally,
     pub(crate) keeping: Arc<Keeping>,
@@ -139,6 +145,7 @@ impl Gateway {
         let fleet = Fleet::new(&settings, snapshot.exits.clone(), epoch);
         let accounts = Arc::new(Accounts::new(snapshot)?);
         let (asks, asked) = mpsc::channel(16);
+        let limits = &settings.limits;
         let gateway = Arc::new(Self {
             throttle: Throttle::new(),
             fleet,
@@ -148,7 +155,9 @@ impl Gateway {
             rotations: Rotations::default(),
             exit_door: bound.exits,
             entrances: tokio::sync::Mutex::new(entrances),
-            places: Arc::new(Places::new(settings.limits.connections, settings.limits.connections_per_source)),
+            places: Arc::new(Places::new(limits.connections, limits.connections_per_source)),
+            exit_places: Arc::new(Places::new(limits.exit_connections, limits.connections_per_source)),
+            load: Arc::new(Load::new(limits)),
             writer,
             tally: Tally::new(),
             keeping: Arc::default(),
@@ -174,9 +183,10 @@ impl Gateway {
                 let ended = listen::event_loop(|| {
                     let core = std::rc::Rc::new(Core::new(gateway, egress, u64::from_ne_bytes(seed)));
                     async move {
-                        // One of the loops looks after the exits of all.
+                        // One of the loops looks after the exits of all, and after the gateway's memory.
                         if number == 0 {
                             tokio::task::spawn_local(keep(core.clone()));
+                            tokio::task::spawn_local(watch(core.gateway.clone()));
                         }
                         listen::run(core, doors, commands).await
                     }
@@ -377,6 +387,15 @@ impl Live for Gateway {
 
     fn authenticate(&self, authorization: Option<&str>, source: IpAddr) -> Result<KeyId, Denied> {
         self.own_caller(authorization, source).map(|caller| caller.account.key.id.clone())
+    }
+
+    fn throttle_guess(&self, source: IpAddr, right: bool) -> Result<(), Duration> {
+        let nanos = self.epoch.elapsed().as_nanos() as u64;
+        self.throttle.check(source, ADMIN, nanos)?;
+        if !right {
+            self.throttle.failed(source, ADMIN, nanos);
+        }
+        Ok(())
     }
 
     fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, at: &SessionAt) -> Result<RotatedSession, Denied> {

@@ -14,6 +14,8 @@ use bytes::{Buf, Bytes};
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use outgate_faults::fact::Seconds;
+use outgate_faults::raise;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -21,10 +23,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::client::Client;
 use crate::core::Core;
 use crate::framing::Framing;
+use crate::record::Record;
 use crate::response::end_of_head;
 use crate::session::{converse, refuse};
 use crate::settings::ListenerSettings;
 use crate::stream::Stream;
+use crate::visit::Visit;
 
 /// The protocol's name in ALPN (RFC 9113, section 3.2).
 pub(crate) const ALPN: &[u8] = b"h2";
@@ -51,7 +55,15 @@ pub(crate) async fn attend(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(settings.limits.head.head).unwrap_or(u32::MAX));
-    let Ok(Ok(mut connection)) = timeout(settings.timeouts.head, builder.handshake::<_, Bytes>(io)).await else { return };
+    let unasked = |fault| Visit::unasked(&core, peer, Record { protocol: "h2", ..Record::default() }, &fault);
+    let mut connection = match timeout(settings.timeouts.head, builder.handshake::<_, Bytes>(io)).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            let fault = raise::wrong_protocol("something else", "the HTTP/2 that was agreed on by ALPN");
+            return unasked(fault.with_detail(error));
+        }
+        Err(_) => return unasked(raise::request_timeout(Seconds(settings.timeouts.head))),
+    };
     let mut draining = core.gateway.drain_notice();
     let mut leaving = false;
     // When the last stream ended; every open stream holds it.
@@ -157,6 +169,16 @@ impl Exchange {
             Answer::Body(mut stream, _) => stream.send_reset(reason),
             Answer::Ended => {}
         }
+    }
+
+    /// Ready once the client has given the stream up.
+    pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let reset = match &mut self.answer {
+            Answer::Head(respond, _) => respond.poll_reset(cx),
+            Answer::Body(stream, _) => stream.poll_reset(cx),
+            Answer::Ended => return Poll::Pending,
+        };
+        reset.map(|_| ())
     }
 
     /// Takes a complete head: sends it, and says what of a body follows.

@@ -277,6 +277,9 @@ impl Fields {
                     if version == Version::Http10 {
                         return Err(raise::malformed_request("Transfer-Encoding in an HTTP/1.0 request"));
                     }
+                    // RFC 9112, section 6.3, wants 400 unless chunked comes last and once. Only for an unknown coding before
+                    // that would section 6.1 rather see 501; but its body can't be checked either, and whoever sends one
+                    // must change the same thing: one answer for all.
                     if codings > 1 || !value.eq_ignore_ascii_case(b"chunked") {
                         return Err(raise::malformed_request("a Transfer-Encoding other than one \"chunked\""));
                     }

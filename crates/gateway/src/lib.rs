@@ -8,15 +8,16 @@
 //! |---|---|
 //! | read | `client_door` (PROXY protocol, TLS), `h2_door`, `socks`, `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
 //! | identify | `identify`, `credentials`, `accounts`, `sources`, `throttle` |
-//! | admit | `admit`, `policy`, `limits` |
+//! | admit | `admit`, `policy`, `limits`, `load` (what the gateway carries at once; `memory`) |
 //! | choose | `choose`, `offers` (the cities there are), `fleet` (over the crate `outgate_fleet`) |
 //! | dial | `dial`, `failover`, `upstream`, `echo` |
 //! | accept, relay | `tunnel`, `relay`, `forward`, `response`, `pump`, `splice` |
 //! | settle | `settle` (usage), `journal` (usage that the ledger does not take now), `record` (the request's line), `tally` |
 //!
 //! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them, `rotate` has one
-//! change its address; `sessions` finds what is in flight when a key is suspended,
-//! [`gateway`] starts and stops it all, `reconfigure` puts changed settings in force, `activity` knows when ending cuts nobody short.
+//! change its address; `places` and `load` bound what is carried at once, `sessions` finds what is in flight when a key is
+//! suspended, [`gateway`] starts and stops it all, `reconfigure` puts changed settings in force, `activity` knows when ending
+//! cuts nobody short.
 //!
 //! To add a new check to admission: 1. find its stage in `admit` (the order is SPEC's and binds); 2. return the
 //! catalogue's fault; 3. add its provocation to the end-to-end tests.
@@ -47,8 +48,11 @@ mod journal;
 mod keeper;
 mod limits;
 mod listen;
+mod load;
+mod memory;
 mod offers;
 mod own;
+mod places;
 pub mod policy;
 mod pump;
 mod reconfigure;

@@ -4,14 +4,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outgate_faults::{Body, Connection, Fault, Teller, raise};
+use outgate_faults::{Body, Connection, Fault, Teller};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::Receiver;
@@ -24,15 +22,20 @@ use crate::client_door::enter;
 use crate::core::Core;
 use crate::doors::{BACKLOG, ClientDoor, ExitsDoor};
 use crate::exit_door::admit_exit;
+use crate::foreign::Foreign;
 use crate::gateway::Command;
 use crate::record::Record;
 use crate::settings::ListenerSettings;
 use crate::stream::Stream;
+use crate::visit::Visit;
 
 /// How long to wait when the process is out of descriptors or memory: some will be given back.
 const BREATHER: Duration = Duration::from_millis(50);
 /// Connections of one listener that were turned away and still read why.
 const MOST_LEAVING: usize = 256;
+
+/// TLS's word for "not your fault": a fatal alert, internal_error (RFC 8446, section 6.2).
+const OVERLOADED_ALERT: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50];
 
 /// What one event loop begins with.
 pub(crate) struct Doors {
@@ -170,7 +173,8 @@ fn take_in(core: &Rc<Core>, listener: &Rc<ListenerSettings>, io: TcpStream, peer
     core.activity.stir();
     // Who is behind a load balancer is counted once it has said who that is.
     let source = (!listener.is_behind(peer.ip())).then_some(peer.ip());
-    match core.gateway.places.take(source) {
+    let refused = core.gateway.load.refuse_when_short();
+    match refused.and_then(|()| core.gateway.places.take(source)) {
         Ok(place) => {
             spawn_local(enter(core.clone(), io, peer, listener.clone(), place));
         }
@@ -197,14 +201,17 @@ async fn accept_exits(core: Rc<Core>, socket: TcpListener, mut closed: oneshot::
             accepted = accept(&socket) => accepted,
         };
         let Some((io, peer)) = accepted else { continue };
-        // Exits count as connections like everybody else: a flood of half handshakes finds the same bound.
-        if let Ok(place) = core.gateway.places.take(Some(peer.ip())) {
-            let core = core.clone();
-            spawn_local(async move {
-                let tls = core.settings().exits.as_ref().and_then(|door| door.tls.clone()).map(TlsAcceptor::from);
-                admit_exit(core, io, peer, tls).await;
-                drop(place);
-            });
+        match core.gateway.exit_places.take(Some(peer.ip())) {
+            Ok(place) => {
+                let core = core.clone();
+                spawn_local(async move {
+                    let tls = core.settings().exits.as_ref().and_then(|door| door.tls.clone()).map(TlsAcceptor::from);
+                    admit_exit(core, io, peer, tls).await;
+                    drop(place);
+                });
+            }
+            // An exit comes again by itself; its operator reads why it must.
+            Err(fault) => Visit::unasked(&core, peer, Record { protocol: "link", ..Record::default() }, &fault),
         }
     }
 }
@@ -233,9 +240,15 @@ fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: 
     let id = core.request_id();
     let teller = Teller { hop: &core.settings().name, request_id: &id, realm: "outgate", date: &core.date(), docs_url: None };
     let answer = fault.answer(&listener.dialect, &teller);
+    let (refusal, protocol, status) = match (&listener.tls, listener.protocols.http) {
+        // Whatever is told in clear would look like a broken TLS.
+        (Some(_), _) => (OVERLOADED_ALERT.to_vec(), "https", None),
+        (None, true) => (answer.to_http1(Body::Send, Connection::Close), "http", Some(answer.status)),
+        (None, false) => (Foreign::Socks5.refusal().to_vec(), "socks5", None),
+    };
     // Past the event loop, which has not yet seen that this new socket can be written to.
-    let _gone = SockRef::from(&io).send(&answer.to_http1(Body::Send, Connection::Close));
-    let record = Record { protocol: "http", status: Some(answer.status), ..Record::default() };
+    let _gone = SockRef::from(&io).send(&refusal);
+    let record = Record { protocol, status, ..Record::default() };
     let source = peer.ip().to_canonical().to_string();
     core.recorder.borrow_mut().write(&record, &id, &source, Timestamp::now(), Duration::ZERO, Some(fault));
     core.gateway.tally.count(Some(fault.slug()));
@@ -247,75 +260,6 @@ fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: 
             Client::new(Stream::Plain(io), peer, timeouts).linger(&core.scratch, timeouts.linger).await;
             drop(leaving);
         });
-    }
-}
-
-/// The places for connections: so many in all, so many from one address.
-pub(crate) struct Places {
-    most: AtomicUsize,
-    most_per_source: AtomicUsize,
-    taken: Mutex<(usize, HashMap<IpAddr, usize>)>,
-}
-
-/// A taken place; free again when it drops.
-pub(crate) struct Place {
-    places: Arc<Places>,
-    source: Option<IpAddr>,
-}
-
-impl Places {
-    pub(crate) fn new(most: usize, most_per_source: usize) -> Self {
-        Self { most: AtomicUsize::new(most), most_per_source: AtomicUsize::new(most_per_source), taken: Mutex::default() }
-    }
-
-    /// Puts other bounds in force. Whoever has a place keeps it.
-    pub(crate) fn set_bounds(&self, most: usize, most_per_source: usize) {
-        self.most.store(most, Relaxed);
-        self.most_per_source.store(most_per_source, Relaxed);
-    }
-
-    /// Takes a place for an address, or for one that is not known yet; or tells which bound is reached.
-    pub(crate) fn take(self: &Arc<Self>, source: Option<IpAddr>) -> Result<Place, Fault> {
-        {
-            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            if taken.0 >= self.most.load(Relaxed) {
-                return Err(raise::overloaded("too many connections"));
-            }
-            taken.0 += 1;
-        }
-        let mut place = Place { places: self.clone(), source: None };
-        if let Some(source) = source {
-            place.belongs_to(source)?;
-        }
-        Ok(place)
-    }
-}
-
-impl Place {
-    /// Counts it for an address, or tells that this one has as many as it may.
-    pub(crate) fn belongs_to(&mut self, source: IpAddr) -> Result<(), Fault> {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let from_source = taken.1.entry(source).or_default();
-        if *from_source >= self.places.most_per_source.load(Relaxed) {
-            return Err(raise::overloaded("too many connections from this address"));
-        }
-        *from_source += 1;
-        self.source = Some(source);
-        Ok(())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.0 -= 1;
-        let Some(source) = self.source else { return };
-        if let Some(count) = taken.1.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                taken.1.remove(&source);
-            }
-        }
     }
 }
 
@@ -332,21 +276,6 @@ pub(crate) fn event_loop<F: Future<Output = io::Result<()>>>(work: impl FnOnce()
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_are_bounded_in_all_and_by_source() {
-        let places = Arc::new(Places::new(3, 2));
-        let ip = |n| Some(IpAddr::from([192, 0, 2, n]));
-        let first = places.take(ip(1)).unwrap();
-        let _second = places.take(ip(1)).unwrap();
-        assert!(places.take(ip(1)).is_err());
-        let _third = places.take(ip(2)).unwrap();
-        assert!(places.take(ip(3)).is_err());
-        drop(first);
-        assert!(places.take(ip(3)).is_ok());
-        places.set_bounds(2, 1);
-        assert!(places.take(ip(4)).is_err(), "fewer than are taken: nobody new comes in");
-    }
 
     #[test]
     fn a_closed_door_leaves_nobody_in_its_queue() {

@@ -7,7 +7,7 @@ use outgate_egress::{Egress, EgressSettings};
 
 use crate::doors::{Bound, ClientDoor};
 use crate::gateway::{Command, Gateway};
-use crate::settings::Settings;
+use crate::settings::{Limits, Settings};
 
 /// What one event loop is told.
 pub(crate) struct NewConfiguration {
@@ -44,7 +44,7 @@ impl Gateway {
         // From here on nothing fails.
         let doors = std::mem::take(&mut plan.doors);
         let (opened, closed) = entrances.adopt(&mut plan);
-        self.places.set_bounds(settings.limits.connections, settings.limits.connections_per_source);
+        self.bound(&settings.limits);
         let settings = Arc::new(settings);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings.clone();
         for ((event_loop, egress), doors) in self.event_loops().into_iter().zip(egresses).zip(doors) {
@@ -54,6 +54,12 @@ impl Gateway {
         // An answer to any question says that the order before it was carried out.
         self.in_flight().await;
         Ok(Reconfigured { opened, closed })
+    }
+
+    fn bound(&self, limits: &Limits) {
+        self.places.bound(limits.connections, limits.connections_per_source);
+        self.exit_places.bound(limits.exit_connections, limits.connections_per_source);
+        self.load.bound(limits);
     }
 }
 

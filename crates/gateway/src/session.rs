@@ -93,7 +93,7 @@ pub(crate) async fn refuse(core: Rc<Core>, mut client: Client, listener: Rc<List
             visit.end(&core, &client, &Served::badly(After::Close, fault));
             client.linger(&core.scratch, settings.timeouts.linger).await;
         }
-        Err(NoHead::Gone) => {}
+        Err(NoHead::Gone | NoHead::Silent(_)) => visit.end(&core, &client, &Served::badly(After::Gone, fault)),
     }
 }
 
@@ -110,6 +110,13 @@ async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Clien
             serve(core, client, kept, length, &mut visit).await
         }
         Err(NoHead::Gone) => return After::Gone,
+        Err(NoHead::Silent(fault)) => {
+            visit.record.ended_by = Some("silent");
+            if !listener.protocols.http {
+                visit.record.protocol = "socks5";
+            }
+            Ok(Served::badly(After::Gone, fault))
+        }
         Err(NoHead::Foreign(Foreign::Socks5)) if listener.protocols.socks5 => match socks::attend(core, client, &mut visit).await
         {
             Some(served) => Ok(served),
@@ -170,6 +177,10 @@ async fn serve(
         let dialed = tokio::select! {
             dialed = Box::pin(dial(core, &settings, &permit, &route, &request.target, &visit.id, deadline)) => dialed,
             fault = std::future::poll_fn(|cx| permit.enlisted.poll_cut(cx)) => return Err(fault),
+            () = client.left(&core.scratch) => {
+                visit.record.ended_by = Some("client_lost");
+                return Ok(Served::well(After::Gone));
+            }
         };
         let upstream = visit.arrived(dialed)?;
         let served = Box::pin(exchange(core, client, kept, visit, &permit, &request, upstream, false)).await?;

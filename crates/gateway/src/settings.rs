@@ -160,10 +160,27 @@ pub struct Limits {
     pub response_head: usize,
     /// Client connections open at once.
     pub connections: usize,
-    /// Client connections open at once from one address.
+    /// Connections open at once from one address, or one IPv6 /64; clients' and exits' each for themselves.
     pub connections_per_source: usize,
+    /// Connections of exits open at once: links, those that want to be one, and echoes.
+    pub exit_connections: usize,
+    /// Requests and tunnels in flight at once.
+    pub tunnels: usize,
+    /// Memory the process may hold before new work is refused.
+    pub memory: MemoryBound,
     /// Requests and tunnels at once through one exit link.
     pub tunnels_per_link: usize,
+}
+
+/// How much memory the process may hold before new work is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryBound {
+    /// Nine tenths of what its control group may hold, or the machine has.
+    Available,
+    /// So many bytes.
+    Bytes(u64),
+    /// As much as it takes.
+    Off,
 }
 
 /// How exits are tried, checked and set aside.
@@ -205,9 +222,10 @@ pub struct SessionRules {
 /// How long things may take.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
-    /// From a request's first byte to the end of its head.
+    /// From a request's first byte to the end of its head; as long, each, for what may lie before it: a PROXY protocol header,
+    /// a TLS handshake, an HTTP/2 preface, a SOCKS5 negotiation.
     pub head: Duration,
-    /// Between requests of a kept connection, and before the first one.
+    /// Between requests of a kept connection, and before the first byte.
     pub keep_alive: Duration,
     /// From the end of the head to a connected target: DNS, connecting, exits, all attempts.
     pub setup: Duration,
@@ -234,6 +252,9 @@ impl Default for Limits {
             response_head: 64 * 1024,
             connections: 65_536,
             connections_per_source: 16_384,
+            exit_connections: 65_536,
+            tunnels: 65_536,
+            memory: MemoryBound::Available,
             tunnels_per_link: 4_096,
         }
     }

@@ -16,6 +16,9 @@ use crate::limits::{Gcra, Pace};
 /// Sources and pairs remembered; beyond it those that are at rest go, then all.
 const CAPACITY: usize = 50_000;
 
+/// What stands for the operator's token where a key's id would: no key's id has a blank.
+pub(crate) const ADMIN: &str = "admin token";
+
 /// A source network, and a key id for the bucket of the pair.
 type Bucket = (IpAddr, Option<Box<str>>);
 
@@ -70,7 +73,7 @@ impl Throttle {
 }
 
 /// One household or host: an IPv4 address, or an IPv6 /64.
-fn network(ip: IpAddr) -> IpAddr {
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,

@@ -1,7 +1,8 @@
 //! One request on its way: what its record will say, and what of the connection its answer depends on.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use outgate_faults::{Fault, raise, success_headers};
@@ -59,6 +60,7 @@ impl Visit {
         if gateway.is_draining() && !self.activated {
             return Err(raise::draining());
         }
+        gateway.load.refuse_when_short()?;
         gateway.keeping.refuse_unaccountable()
     }
 
@@ -67,6 +69,14 @@ impl Visit {
         let (total, fault) = (self.started.elapsed(), served.fault.as_ref());
         core.recorder.borrow_mut().write(&self.record, &self.id, &client.source, self.time, total, fault);
         core.gateway.tally.count(fault.map(Fault::slug));
+    }
+
+    /// Records a connection that ends before it asked for anything: whoever looks for the cause finds it there.
+    pub(crate) fn unasked(core: &Core, peer: SocketAddr, record: Record, fault: &Fault) {
+        let source = peer.ip().to_canonical().to_string();
+        let id = core.request_id();
+        core.recorder.borrow_mut().write(&record, &id, &source, Timestamp::now(), Duration::ZERO, Some(fault));
+        core.gateway.tally.count(Some(fault.slug()));
     }
 
     /// Finds out who asks by a request's credentials.
@@ -103,6 +113,7 @@ impl Visit {
             pools: &settings.pools,
             default_pool: settings.default_pool.as_str(),
             guard: &settings.guard,
+            load: &core.gateway.load,
         };
         let permit = admit(&rules, &core.gateway.accounts, &core.sessions, caller, target, core.nanos())?;
         self.record.pool = Some(permit.pool.name.to_string());

@@ -14,8 +14,8 @@ use outgate_egress::{DnsSettings, Guard};
 use outgate_faults::{Dialect, DialectSpec, FaultSpec, ReasonStyle, Slug};
 use outgate_gateway::policy::{Effect, Policy, Rule};
 use outgate_gateway::settings::{
-    ExitDoorSettings, FleetRules, Geo, HeadLimits, Limits, ListenerSettings, PoolSettings, Protocols, SessionRules, Settings,
-    Timeouts,
+    ExitDoorSettings, FleetRules, Geo, HeadLimits, Limits, ListenerSettings, MemoryBound, PoolSettings, Protocols, SessionRules,
+    Settings, Timeouts,
 };
 use outgate_store::amount::{parse_bytes, parse_duration};
 use outgate_store::{PoolKind, PoolName, PortRange};
@@ -411,15 +411,28 @@ fn limits(mut section: Section) -> Limits {
         }
     }
     let count = |text: &str| text.parse().ok().filter(|n| *n > 0).ok_or("a whole number above zero");
-    let fields: [(&str, &mut usize); 3] = [
+    let fields: [(&str, &mut usize); 5] = [
         ("connections", &mut limits.connections),
         ("connections_per_source", &mut limits.connections_per_source),
+        ("exit_connections", &mut limits.exit_connections),
+        ("tunnels", &mut limits.tunnels),
         ("tunnels_per_link", &mut limits.tunnels_per_link),
     ];
     for (key, field) in fields {
         if let Some(value) = section.scalar(key, count) {
             *field = value;
         }
+    }
+    let memory = |text: &str| match text {
+        "off" => Ok(MemoryBound::Off),
+        size => parse_bytes(size)
+            .ok()
+            .filter(|n| *n > 0)
+            .map(MemoryBound::Bytes)
+            .ok_or("a size above zero, such as \"6GB\", or \"off\""),
+    };
+    if let Some(bound) = section.scalar("memory", memory) {
+        limits.memory = bound;
     }
     section.finish();
     limits

@@ -72,6 +72,30 @@ fn fleet_and_sessions() {
 }
 
 #[test]
+fn limits_of_the_gateway() {
+    let listen = "[[listen]]\naddress = \"127.0.0.1:1\"\n";
+    let read = |limits: &str| {
+        let text = format!("{listen}[limits]\n{limits}\n");
+        read("gw.toml", &text, BTreeMap::new()).unwrap_or_else(|e| panic!("{e:?}")).settings.limits
+    };
+    let limits = read("connections = 1\nconnections_per_source = 2\nexit_connections = 3\ntunnels = 4\ntunnels_per_link = 5");
+    let counts = [limits.connections, limits.connections_per_source, limits.exit_connections, limits.tunnels];
+    assert_eq!((counts, limits.tunnels_per_link, limits.memory), ([1, 2, 3, 4], 5, MemoryBound::Available));
+    for (text, bound) in
+        [("\"512MiB\"", MemoryBound::Bytes(512 << 20)), ("\"off\"", MemoryBound::Off), ("1000", MemoryBound::Bytes(1000))]
+    {
+        assert_eq!(read(&format!("memory = {text}")).memory, bound);
+    }
+    for (wrong, expected) in [
+        ("tunnels = 0", "gw.toml:4: limits.tunnels: a whole number above zero"),
+        ("memory = \"much\"", "gw.toml:4: limits.memory: a size above zero, such as \"6GB\", or \"off\""),
+        ("memory = 0", "gw.toml:4: limits.memory: a size above zero, such as \"6GB\", or \"off\""),
+    ] {
+        assert_eq!(problems(&format!("{listen}[limits]\n{wrong}\n")), [expected]);
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_says_where() {
     let found = problems("[[listen]\naddress = 1");
     assert!(found.iter().any(|f| f.starts_with("gw.toml:1:")), "{found:?}");

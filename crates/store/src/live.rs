@@ -40,6 +40,9 @@ pub trait Live: Send + Sync {
     /// The key whose credentials these are: an `Authorization` of HTTP Basic, from this address. Guesses count together with
     /// those at the proxy.
     fn authenticate(&self, authorization: Option<&str>, source: IpAddr) -> Result<KeyId, Denied>;
+    /// Slows down guesses at a secret that is no key's, together with those from the same address at the proxy: counts one that
+    /// is not `right`. An `Err` says how long nothing from there counts as right.
+    fn throttle_guess(&self, source: IpAddr, right: bool) -> Result<(), Duration>;
     /// Ends the time of a session of the key whose credentials these are: its next use gets another exit where there is one.
     fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, session: &SessionAt) -> Result<RotatedSession, Denied>;
 }

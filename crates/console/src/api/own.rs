@@ -12,7 +12,7 @@ use outgate_store::live::{Place, PoolPlaces, SessionAt};
 use outgate_store::{Country, Plan, SecretHash};
 use serde_json::{Value, json};
 
-use super::{Answer, is_token};
+use super::{Answer, bearer, check_token};
 use crate::desk::Desk;
 use crate::fields::Fields;
 use crate::problem::Problem;
@@ -31,14 +31,12 @@ pub(super) struct Own {
 /// `GET /v1/locations`: what the caller's plan allows of it; the administrator sees all.
 pub(super) async fn locations(State(own): State<Own>, peer: Option<Extension<Peer>>, headers: HeaderMap, uri: Uri) -> Answer {
     let Own { desk, token } = own;
-    let plan = if is_token(&headers, token) {
+    let source = source(peer.as_deref());
+    let plan = if bearer(&headers).is_some() {
+        check_token(&desk, &headers, source, token)?;
         None
-    } else if authorization(&headers)
-        .is_some_and(|given| given.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")))
-    {
-        return Err(Problem::unauthorized());
     } else {
-        let key = desk.live.authenticate(authorization(&headers), source(peer))?;
+        let key = desk.live.authenticate(authorization(&headers), source)?;
         Some(desk.plan(&desk.key(&key)?.plan)?)
     };
     Fields::from_query(&uri)?.finish(Some(()))?;
@@ -56,7 +54,7 @@ pub(super) async fn rotate(
     session: Result<Path<String>, axum::extract::rejection::PathRejection>,
     uri: Uri,
 ) -> Answer {
-    let source = source(peer);
+    let source = source(peer.as_deref());
     // Before anything is said about the request, as everywhere.
     own.desk.live.authenticate(authorization(&headers), source)?;
     let Path(session) = session.map_err(|_| Problem::invalid("the path can't be read"))?;
@@ -79,8 +77,8 @@ fn authorization(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Only a router that is served without a listener (in tests) has no peer.
-fn source(peer: Option<Extension<Peer>>) -> IpAddr {
-    peer.map_or(IpAddr::from([0, 0, 0, 0]), |Extension(Peer(address))| address.ip())
+pub(super) fn source(peer: Option<&Peer>) -> IpAddr {
+    peer.map_or(IpAddr::from([0, 0, 0, 0]), |Peer(address)| address.ip())
 }
 
 fn pool(of: &PoolPlaces, plan: Option<&Plan>) -> Value {

@@ -105,6 +105,9 @@ impl Live for Told {
     fn authenticate(&self, _authorization: Option<&str>, _source: IpAddr) -> Result<KeyId, Denied> {
         Err(Denied { slug: "credentials_missing", sentence: "none".into(), why: DeniedWhy::Credentials })
     }
+    fn throttle_guess(&self, _source: IpAddr, _right: bool) -> Result<(), std::time::Duration> {
+        Ok(())
+    }
     fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, _at: &SessionAt) -> Result<RotatedSession, Denied> {
         self.authenticate(authorization, source).map(|key| RotatedSession { key, place: String::new(), found: false })
     }

@@ -17,6 +17,7 @@ const GOLDEN: &[(&str, &str, u16, &str, &str, u8)] = &[
     ("method_unsupported", "client", 501, "http_request_error", "never", 7),
     ("version_unsupported", "client", 505, "http_request_error", "never", 1),
     ("wrong_protocol", "client", 400, "http_request_error", "fix", 1),
+    ("client_tls_failed", "client", 400, "tls_protocol_error", "fix", 1),
     ("https_needs_connect", "client", 400, "http_request_error", "fix", 1),
     ("credentials_missing", "auth", 407, "http_request_denied", "fix", 2),
     ("credentials_malformed", "auth", 407, "http_request_denied", "fix", 2),

@@ -2,11 +2,16 @@
 //! memory stays bounded, and the next good request works.
 
 mod answers;
+mod doors;
+mod guesses;
+mod leaving;
+mod load;
 mod patience;
 mod requests;
 
 use outgate_testkit::gateway_process::{GatewayProcess, Quickstart};
 use outgate_testkit::origin::Origin;
+use outgate_testkit::patience::within;
 use outgate_testkit::wire::{Expect, Reply, Wire, WireError};
 
 use crate::OUTGATE;
@@ -52,6 +57,20 @@ impl Scene {
         wire.send(&self.get("/ok")).await.unwrap_or_else(|error| panic!("after {after}: {error}"));
         let reply = wire.reply(Expect::Body).await.unwrap_or_else(|error| panic!("after {after}: {error}"));
         assert_eq!((reply.status, reply.text().as_str()), (200, "ok\n"), "after {after}");
+    }
+
+    /// A good request on a fresh connection works before long.
+    async fn works_again(&self, what: &str) {
+        within(what, async {
+            loop {
+                let mut wire = self.client().await;
+                let sent = wire.send(&self.get("/ok")).await.is_ok();
+                if sent && outcome(&mut wire).await.is_some_and(|reply| reply.status == 200) {
+                    break;
+                }
+            }
+        })
+        .await;
     }
 
     fn memory(&mut self) -> u64 {

@@ -125,16 +125,7 @@ async fn a_flood_over_the_limit_is_turned_away_and_leaves_nothing_behind() {
     println!("memory {} KiB before, {} KiB after", before / 1024, memory / 1024);
     assert!(memory < MEMORY, "{memory} bytes held");
     flood.shutdown().await;
-    within("a place to be free", async {
-        loop {
-            let mut wire = scene.client().await;
-            let sent = wire.send(&scene.get("/ok")).await.is_ok();
-            if sent && outcome(&mut wire).await.is_some_and(|reply| reply.status == 200) {
-                break;
-            }
-        }
-    })
-    .await;
+    scene.works_again("a place to be free").await;
     scene.still_works("the flood").await;
 }
 

@@ -18,11 +18,13 @@ use crate::OUTGATE;
 pub(crate) struct Configured {
     /// Where clients connect, in the order of the file.
     pub(crate) listeners: Vec<SocketAddr>,
+    /// Where exits dial in, if the file says so.
+    pub(crate) exits: Option<SocketAddr>,
     key: String,
     secret: String,
     data: PathBuf,
     _folder: TempDir,
-    _daemon: Daemon,
+    daemon: Daemon,
 }
 
 impl Configured {
@@ -35,11 +37,13 @@ impl Configured {
         std::fs::write(&file, text).expect("the folder is ours");
         let arguments: Vec<OsString> = vec!["gateway".into(), "--config".into(), file.into()];
         let mut daemon = Daemon::start(OUTGATE, &arguments, &[]);
-        let listeners = daemon.line("the line that says where it listens", |line| {
-            let list = line.split_once("listen=\"")?.1.split('"').next()?;
-            list.split(", ").map(|address| address.parse().ok()).collect::<Option<Vec<SocketAddr>>>()
+        let (listeners, exits) = daemon.line("the line that says where it listens", |line| {
+            let said = |field: &str| line.split_once(&format!("{field}=\""))?.1.split('"').next();
+            let listeners = said("listen")?.split(", ").map(|address| address.parse().ok());
+            Some((listeners.collect::<Option<Vec<SocketAddr>>>()?, said("exits")?.parse().ok()))
         });
-        let mut gateway = Self { listeners, key: String::new(), secret: String::new(), data, _folder: folder, _daemon: daemon };
+        let (key, secret) = (String::new(), String::new());
+        let mut gateway = Self { listeners, exits, key, secret, data, _folder: folder, daemon };
         let _plan = gateway.admin(&["plans", "create", "all"]);
         let key = gateway.admin(&["keys", "create"]);
         let text = |field: &str| key[field].as_str().expect("a new key has an id and a secret").to_owned();
@@ -50,6 +54,24 @@ impl Configured {
     /// Its key.
     pub(crate) fn credentials(&self) -> Credentials<'_> {
         Credentials { user: &self.key, password: &self.secret }
+    }
+
+    /// Its process.
+    pub(crate) fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// The first record that `fits`, in either file.
+    pub(crate) async fn record_of(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        until(what, || self.records().into_iter().find(&fits)).await
+    }
+
+    /// Every record so far, in both files.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let text = ["access.jsonl", "auth.jsonl"].map(|file| std::fs::read_to_string(self.data.join("records").join(file)));
+        // A line that is still being written is left for the next look.
+        let lines = text.iter().flatten().flat_map(|text| text.lines());
+        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// What a command of the operator says.
@@ -71,11 +93,6 @@ impl Site for Configured {
     }
 
     async fn recorded(&self, id: &str) -> Value {
-        until(&format!("the record of request {id}"), || {
-            let text = ["access.jsonl", "auth.jsonl"].map(|file| std::fs::read_to_string(self.data().join("records").join(file)));
-            let lines = text.iter().flatten().flat_map(|text| text.lines());
-            lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|record| record["request_id"] == id)
-        })
-        .await
+        self.record_of(&format!("the record of request {id}"), |record| record["request_id"] == id).await
     }
 }

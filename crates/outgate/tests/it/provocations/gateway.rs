@@ -16,8 +16,7 @@ async fn more_connections_than_places() {
         ("OUTGATE_LIMITS_CONNECTIONS_PER_SOURCE", "the proxy is overloaded: too many connections from this address"),
     ];
     for (limit, sentence) in rows {
-        // Quickstart's own exit takes the first place.
-        let gateway = quickstart(&[(limit, "2")]).start();
+        let gateway = quickstart(&[(limit, "1")]).start();
         let (held, reply) = connect(&gateway, "", "echo.outgate:80").await;
         assert_eq!(reply.status, 200);
         for _ in 0..3 {
@@ -33,6 +32,32 @@ async fn more_connections_than_places() {
             answer = Some(reply.status);
         }
     }
+}
+
+#[tokio::test]
+async fn more_tunnels_than_the_gateway_carries() {
+    let gateway = quickstart(&[("OUTGATE_LIMITS_TUNNELS", "1")]).start();
+    let (held, reply) = connect(&gateway, "", "echo.outgate:80").await;
+    assert_eq!(reply.status, 200);
+    let refused = provoked(Slug::Overloaded, "admit", "the proxy is overloaded: too many requests and tunnels at once");
+    for _ in 0..3 {
+        let (_wire, reply) = get(&gateway, "", "echo.outgate:80", "/").await;
+        refused.check(&gateway, &reply).await;
+    }
+    let (_wire, reply) = get(&gateway, "", "echo.outgate:25", "/").await;
+    assert_eq!(reply.header("X-Proxy-Error"), Some("port_denied"), "what is never allowed is not worth a retry");
+    held.reset();
+    until("the place to be free", || gateway.records().iter().any(|r| r["ended_by"] == "client_lost").then_some(())).await;
+    assert_eq!(get(&gateway, "", "echo.outgate:80", "/").await.1.status, 200);
+}
+
+#[tokio::test]
+async fn memory_that_is_short() {
+    // Less than the process holds by itself.
+    let gateway = quickstart(&[("OUTGATE_LIMITS_MEMORY", "1MiB")]).start();
+    let (_wire, reply) = get(&gateway, "", "echo.outgate:80", "/").await;
+    let refused = provoked(Slug::Overloaded, "read", "the proxy is overloaded: memory is short").retry_after(10..=10);
+    refused.check(&gateway, &reply).await;
 }
 
 #[tokio::test]

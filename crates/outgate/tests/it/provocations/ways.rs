@@ -226,6 +226,18 @@ async fn the_same_over_tls() {
     assert_eq!(wire.ending().await, Ok((Vec::new(), Ending::Fin)), "with a close_notify");
 }
 
+/// Nothing of it can be told but by TLS itself.
+#[tokio::test]
+async fn tls_that_client_and_proxy_do_not_agree_on() {
+    let doors = Doors::open();
+    let mut wire = Wire::connect(doors.tls()).await.expect("it listens");
+    wire.send(b"\x16\x03\x01\x00\x05hello").await.expect("open");
+    let sentence = "TLS between client and proxy failed: what the client sent is no TLS handshake";
+    let record = doors.record(sentence, |record| record["sentence"] == sentence).await;
+    let id = record["request_id"].as_str().expect("it has one").to_owned();
+    provoked(Slug::ClientTlsFailed, "read", sentence).check_record(&doors.gateway, &id, None).await;
+}
+
 #[tokio::test]
 async fn a_new_certificate_is_in_force_without_a_restart() {
     let doors = Doors::open();
