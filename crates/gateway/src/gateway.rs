@@ -4,19 +4,18 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use outgate_egress::Egress;
-use outgate_faults::{Fault, raise};
+use outgate_faults::Fault;
 use outgate_store::live::{
     Denied, ExitDoor, ExitStatus, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
 };
 use outgate_store::{Exit, ExitId, Key, KeyId, Plan, PlanName, Snapshot, Store};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::accounts::Accounts;
 use crate::core::Core;
@@ -36,15 +35,12 @@ use crate::record::Writer;
 use crate::rotate::Rotations;
 use crate::settings::Settings;
 use crate::settle::{self, Keeping, Settling, settle};
+use crate::shutdown::Drain;
 use crate::tally::Tally;
 use crate::throttle::{ADMIN, Throttle};
 
 /// Orders that wait in an event loop; whoever gives one waits for room.
 const COMMANDS: usize = 256;
-/// How often a gateway that drains looks whether it is done.
-const LOOK: Duration = Duration::from_millis(20);
-/// For those that were cut or came last to hear of it.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the event loops share. Nothing in it is locked on the way of a byte.
 pub struct Gateway {
@@ -69,9 +65,7 @@ pub struct Gateway {
     /// Where its door for exits is bound.
     exit_door: Option<std::net::SocketAddr>,
     pub(crate) entrances: tokio::sync::Mutex<Entrances>,
-    draining: AtomicBool,
-    /// Tells connections that wait for something else that the gateway drains.
-    drain: watch::Sender<bool>,
+    pub(crate) drain: Drain,
     loops: Mutex<Vec<mpsc::Sender<Command>>>,
     asks: mpsc::Sender<settle::Ask>,
 }
@@ -94,27 +88,16 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// Tells a connection when the gateway begins to drain.
-pub(crate) struct DrainNotice(watch::Receiver<bool>);
-
-impl DrainNotice {
-    /// Ready once it has begun.
-    pub(crate) async fn begun(&mut self) {
-        // An error is a gateway that is gone.
-        let _gone = self.0.wait_for(|draining| *draining).await;
-    }
-}
-
 /// A running gateway. Dropping it without [`Running::shut_down`] leaves its threads to the process.
 pub struct Running {
     /// What runs.
     pub gateway: Arc<Gateway>,
     /// Where it listens.
     pub bound: Bound,
-    threads: Vec<JoinHandle<()>>,
-    settler: Option<JoinHandle<()>>,
+    pub(crate) threads: Vec<JoinHandle<()>>,
+    pub(crate) settler: Option<JoinHandle<()>>,
     /// Closed when usage is to be delivered for the last time.
-    stop_settling: Option<oneshot::Sender<()>>,
+    pub(crate) stop_settling: Option<oneshot::Sender<()>>,
 }
 
 impl Gateway {
@@ -162,8 +145,7 @@ impl Gateway {
             tally: Tally::new(),
             keeping: Arc::default(),
             epoch,
-            draining: AtomicBool::new(false),
-            drain: watch::Sender::new(false),
+            drain: Drain::default(),
             loops: Mutex::default(),
             asks,
             accounts: accounts.clone(),
@@ -220,16 +202,6 @@ impl Gateway {
         self.writer.as_ref().map_or(0, |writer| writer.dropped())
     }
 
-    /// Whether it is about to end.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    /// Tells when the gateway begins to drain.
-    pub(crate) fn drain_notice(&self) -> DrainNotice {
-        DrainNotice(self.drain.subscribe())
-    }
-
     pub(crate) fn event_loops(&self) -> Vec<mpsc::Sender<Command>> {
         self.loops.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -240,7 +212,7 @@ impl Gateway {
     }
 
     /// Puts a question to every event loop and sums up the answers.
-    async fn ask_all(&self, question: impl Fn(mpsc::Sender<usize>) -> Command) -> usize {
+    pub(crate) async fn ask_all(&self, question: impl Fn(mpsc::Sender<usize>) -> Command) -> usize {
         let (tell, mut told) = mpsc::channel(64);
         for sender in self.event_loops() {
             let _ended = sender.send(question(tell.clone())).await;
@@ -251,52 +223,6 @@ impl Gateway {
             sum += count;
         }
         sum
-    }
-
-    /// Waits until there is nothing left of what is counted, or until then.
-    async fn is_done(&self, count: impl Fn(mpsc::Sender<usize>) -> Command, until: Instant) {
-        while self.ask_all(&count).await > 0 && Instant::now() < until {
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-}
-
-impl Running {
-    /// Drains and stops: new work is refused, what is open may finish until the deadline, usage and
-    /// records are written. Returns how many requests were cut.
-    ///
-    /// Where a listener is the service manager's, nothing is refused there: who connects from now on waits for the successor, and
-    /// whoever is connected is served once more.
-    pub async fn shut_down(mut self, deadline: Duration) -> usize {
-        let gateway = self.gateway.clone();
-        gateway.draining.store(true, Ordering::Relaxed);
-        gateway.drain.send_replace(true);
-        let until = Instant::now() + deadline;
-        if gateway.entrances.lock().await.are_activated() {
-            gateway.ask_all(|tell| Command::CloseDoors(Closing::HandedOn, tell)).await;
-            gateway.is_done(Command::CountBusy, until).await;
-        } else {
-            gateway.is_done(Command::Count, until).await;
-        }
-        let cut = gateway.ask_all(|tell| Command::CutAll(raise::draining(), tell)).await;
-        // Whoever waits at our own doors is let in to be told why not, and those that were cut write their records.
-        gateway.ask_all(|tell| Command::CloseDoors(Closing::All, tell)).await;
-        gateway.is_done(Command::CountBusy, Instant::now() + FAREWELL).await;
-        gateway.fleet.close();
-        for sender in gateway.event_loops() {
-            let _ended = sender.send(Command::Stop).await;
-        }
-        for thread in self.threads.drain(..) {
-            let _panicked = thread.join();
-        }
-        drop(self.stop_settling.take());
-        if let Some(settler) = self.settler.take() {
-            let _panicked = settler.join();
-        }
-        if let Some(writer) = &gateway.writer {
-            writer.close();
-        }
-        cut
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) async fn attend(
         }
         Err(_) => return unasked(raise::request_timeout(Seconds(settings.timeouts.head))),
     };
-    let mut draining = core.gateway.drain_notice();
+    let mut draining = core.gateway.drain.notice();
     let mut leaving = false;
     // When the last stream ended; every open stream holds it.
     let quiet_since = Rc::new(Cell::new(Instant::now()));

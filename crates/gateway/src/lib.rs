@@ -16,7 +16,7 @@
 //!
 //! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them, `rotate` has one
 //! change its address; `places` and `load` bound what is carried at once, `sessions` finds what is in flight when a key is
-//! suspended, [`gateway`] starts and stops it all, `reconfigure` puts changed settings in force, `activity` knows when ending
+//! suspended, [`gateway`] starts it all, `shutdown` ends it, `reconfigure` puts changed settings in force, `activity` knows when ending
 //! cuts nobody short.
 //!
 //! To add a new check to admission: 1. find its stage in `admit` (the order is SPEC's and binds); 2. return the
@@ -64,6 +64,7 @@ mod session;
 mod sessions;
 pub mod settings;
 mod settle;
+mod shutdown;
 mod socks;
 mod sources;
 mod splice;

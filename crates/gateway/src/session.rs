@@ -149,7 +149,7 @@ async fn serve(
     visit.note(&asked, client);
     visit.takes_work(gateway)?;
     // The next request is the successor's.
-    let keep_alive = asked.keep_alive && !gateway.is_draining();
+    let keep_alive = asked.keep_alive && !gateway.drain.has_begun();
 
     visit.record.stage = Stage::Identify;
     let caller = visit.identify(core, client, asked.authorization.as_deref())?;
@@ -318,7 +318,8 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
     // Behind a refused CONNECT, bytes meant for the tunnel may be on their way and must not be read as a request; only a
     // client that is asked for credentials waits for that answer.
     let unawaited = visit.record.method == "CONNECT" && fault.row().layer != Layer::Auth;
-    let ends = unawaited || fault.row().layer == Layer::Client || fault.slug() == Slug::Draining || core.gateway.is_draining();
+    let ends =
+        unawaited || fault.row().layer == Layer::Client || fault.slug() == Slug::Draining || core.gateway.drain.has_begun();
     let wanted = if visit.reusable && !ends { Connection::KeepAlive } else { Connection::Close };
     let body = if visit.is_head { Body::Omit } else { Body::Send };
     let after = match answer.connection(wanted) {

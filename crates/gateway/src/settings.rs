@@ -67,6 +67,7 @@ impl Settings {
             pools: present.pools.clone(),
             default_pool: present.default_pool.clone(),
             records: present.records.clone(),
+            journal: present.journal.clone(),
             echo: present.echo.clone(),
             ..self
         }

@@ -54,10 +54,10 @@ impl Visit {
         }
     }
 
-    /// Whether new work can be taken at all. A gateway that drains takes none; but a client whose next connection waits for the
+    /// Whether new work can be taken at all. Not by a gateway that drains; but a client whose next connection waits for the
     /// successor is served on this one.
     pub(crate) fn takes_work(&self, gateway: &Gateway) -> Result<(), Fault> {
-        if gateway.is_draining() && !self.activated {
+        if gateway.drain.has_begun() && !self.activated {
             return Err(raise::draining());
         }
         gateway.load.refuse_when_short()?;

@@ -59,7 +59,7 @@ async fn listeners_come_go_and_change_under_load() {
     let failed = LocalSet::new().run_until(through_reloads).await;
     assert!(failed.is_empty(), "{failed:#?}");
     let said = gateway.stop();
-    assert!(!said.contains("ERROR") && !said.contains("WARN"), "{said}");
+    assert!(!said.contains("ERROR"), "{said}");
 }
 
 /// The next request of a kept connection goes by the new policy; the dialect is that of the connection.
