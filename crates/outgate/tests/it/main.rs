@@ -5,7 +5,8 @@
 //! rules of RFC 9110 and 9112; `failover` is exits that fail and sessions that move; `fleet` is pools, places, sessions and
 //! health with exits by the hundred; `agent` is `outgate exit` as a process; `geo` is where exits are by their addresses;
 //! `own` is what a key asks about itself; `transfer` moves bytes in bulk and holds tunnels open; `ledger` is usage, plans and
-//! key states under traffic; `life` is reloads, restarts and the end; `attack` is hostile input; `command` is the command line; `tidy` keeps the catalogue, its pages
+//! key states under traffic; `life` is reloads, restarts and the end; `attack` is hostile input, `hostile` hostile frames of
+//! HTTP/2; `command` is the command line; `tidy` keeps the catalogue, its pages
 //! and its provocations together.
 
 mod agent;
@@ -15,6 +16,7 @@ mod documents;
 mod failover;
 mod fleet;
 mod geo;
+mod hostile;
 mod http;
 mod ledger;
 mod life;
