@@ -77,7 +77,7 @@ pub(crate) async fn attend(
     };
     let mut draining = core.gateway.drain_notice();
     // Who comes while the gateway drains is told so by an answer: a GOAWAY that is its first word has no room for a reason.
-    let mut untold = core.gateway.refuse_when_draining().is_err();
+    let mut untold = core.gateway.is_draining();
     let mut leaving = false;
     let mut refused = 0;
     // When the last stream ended; every open stream holds it.

@@ -5,8 +5,6 @@ mod breaches;
 mod floods;
 mod stalls;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use outgate_testkit::doors::Doors;
 use outgate_testkit::gateway_process::Quickstart;
 use outgate_testkit::h2_frames::{Came, Frames, flag, frame, header_block, kind};
@@ -58,8 +56,8 @@ impl Scene {
     fn set(variables: &[(&str, &str)]) -> Self {
         let quickstart = variables.iter().fold(Quickstart::new(OUTGATE), |start, (name, value)| start.env(name, value));
         let gateway = Doors::open(quickstart, "");
-        let credentials = format!("{}:{}", gateway.told("key_id"), gateway.told("secret"));
-        Self { gateway, origin: Origin::start(), authorization: format!("Basic {}", STANDARD.encode(credentials)) }
+        let authorization = gateway.credentials(gateway.told("key_id")).field_value();
+        Self { gateway, origin: Origin::start(), authorization }
     }
 
     /// A connection of hand-written frames, begun with these settings.
