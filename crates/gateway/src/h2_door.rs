@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::client::Client;
 use crate::core::Core;
 use crate::framing::Framing;
+use crate::head::MAX_FIELDS;
 use crate::record::Record;
 use crate::response::end_of_head;
 use crate::session::{converse, refuse};
@@ -34,11 +35,21 @@ use crate::visit::Visit;
 pub(crate) const ALPN: &[u8] = b"h2";
 /// Streams of one connection open at once; a browser opens one for each connection it would have made.
 const MOST_STREAMS: u32 = 256;
+/// Requests of one connection at work at once. More than its streams, because a stream that the client resets is over for the
+/// client at once, and for us when its work has noticed: without a bound of its own, resets buy work without end (rapid
+/// reset, CVE-2023-44487).
+const MOST_AT_WORK: usize = 2 * MOST_STREAMS as usize;
+/// Streams over that bound that are refused before the connection is ended.
+const MOST_REFUSED: usize = 1024;
 /// What a client may send of one stream, and of all, before we have read it, in bytes. Bounds what we must keep.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 /// What of one stream may wait for the connection to be written, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
+/// What a field costs in a header list beyond its bytes (RFC 9113, section 6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+/// Fields that this gateway adds to an answer, at most.
+const OWN_FIELDS: usize = 16;
 
 /// The life of one HTTP/2 connection. Ends when both sides are done, the client breaks the rules, or nothing happens for long.
 pub(crate) async fn attend(
@@ -54,7 +65,7 @@ pub(crate) async fn attend(
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
-        .max_header_list_size(u32::try_from(settings.limits.head.head).unwrap_or(u32::MAX));
+        .max_header_list_size(header_list(settings.limits.head.head));
     let unasked = |fault| Visit::unasked(&core, peer, Record { protocol: "h2", ..Record::default() }, &fault);
     let mut connection = match timeout(settings.timeouts.head, builder.handshake::<_, Bytes>(io)).await {
         Ok(Ok(connection)) => connection,
@@ -65,14 +76,26 @@ pub(crate) async fn attend(
         Err(_) => return unasked(raise::request_timeout(Seconds(settings.timeouts.head))),
     };
     let mut draining = core.gateway.drain.notice();
+    // Who comes while the gateway drains is told so by an answer: a GOAWAY that is its first word has no room for a reason.
+    let mut untold = core.gateway.drain.has_begun();
     let mut leaving = false;
+    let mut refused = 0;
     // When the last stream ended; every open stream holds it.
     let quiet_since = Rc::new(Cell::new(Instant::now()));
     loop {
         let patience = if leaving { settings.timeouts.linger } else { settings.timeouts.keep_alive };
         tokio::select! {
             accepted = connection.accept() => match accepted {
+                // Every request at work holds `quiet_since`.
+                Some(Ok((_, mut respond))) if Rc::strong_count(&quiet_since) > MOST_AT_WORK => {
+                    respond.send_reset(Reason::REFUSED_STREAM);
+                    refused += 1;
+                    if refused > MOST_REFUSED {
+                        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    }
+                }
                 Some(Ok((request, respond))) => {
+                    untold = false;
                     let exchange = Exchange::new(request, respond);
                     let client = Client::new(Stream::H2(Box::new(exchange)), peer, &settings.timeouts);
                     let (core, listener, quiet_since) = (core.clone(), listener.clone(), quiet_since.clone());
@@ -95,7 +118,7 @@ pub(crate) async fn attend(
                 }
                 None => return,
             },
-            () = draining.begun(), if !leaving => {
+            () = draining.begun(), if !leaving && !untold => {
                 // New streams are the next gateway's; the open ones may finish.
                 connection.graceful_shutdown();
                 leaving = true;
@@ -113,6 +136,13 @@ pub(crate) async fn attend(
             }
         }
     }
+}
+
+/// The largest header list that is read, for heads of so many bytes. Twice the head's, and what counts as overhead of its fields:
+/// a head that is too large only by our own rules is answered by us, with its reason; what is beyond this the HTTP/2
+/// layer answers with a bare 431.
+fn header_list(head: usize) -> u32 {
+    u32::try_from(2 * head + MAX_FIELDS * FIELD_OVERHEAD).unwrap_or(u32::MAX)
 }
 
 /// One stream: the request as HTTP/1.1 bytes to read, and an answer to be written as such.
@@ -142,6 +172,8 @@ enum Answer {
     Head(SendResponse<Bytes>, Vec<u8>),
     /// Its body, or a tunnel's bytes.
     Body(SendStream<Bytes>, Framing),
+    /// A tunnel's way down has ended; its way up goes on.
+    HalfClosed(SendStream<Bytes>),
     Ended,
 }
 
@@ -166,7 +198,7 @@ impl Exchange {
         let reason = if self.is_connect { Reason::CONNECT_ERROR } else { Reason::INTERNAL_ERROR };
         match std::mem::replace(&mut self.answer, Answer::Ended) {
             Answer::Head(mut respond, _) => respond.send_reset(reason),
-            Answer::Body(mut stream, _) => stream.send_reset(reason),
+            Answer::Body(mut stream, _) | Answer::HalfClosed(mut stream) => stream.send_reset(reason),
             Answer::Ended => {}
         }
     }
@@ -175,7 +207,7 @@ impl Exchange {
     pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let reset = match &mut self.answer {
             Answer::Head(respond, _) => respond.poll_reset(cx),
-            Answer::Body(stream, _) => stream.poll_reset(cx),
+            Answer::Body(stream, _) | Answer::HalfClosed(stream) => stream.poll_reset(cx),
             Answer::Ended => return Poll::Pending,
         };
         reset.map(|_| ())
@@ -183,7 +215,7 @@ impl Exchange {
 
     /// Takes a complete head: sends it, and says what of a body follows.
     fn answered(&self, mut respond: SendResponse<Bytes>, head: &[u8]) -> io::Result<Answer> {
-        let mut fields = [httparse::EMPTY_HEADER; 256];
+        let mut fields = [httparse::EMPTY_HEADER; crate::response::MAX_FIELDS + OWN_FIELDS];
         let mut parsed = httparse::Response::new(&mut fields);
         let complete = parsed.parse(head).is_ok_and(|status| status.is_complete());
         let status = parsed.code.filter(|_| complete).and_then(|code| StatusCode::from_u16(code).ok());
@@ -231,7 +263,9 @@ fn told_as_http1(parts: &http::request::Parts, chunked: bool) -> Vec<u8> {
     // Writing to a Vec can't fail.
     let _ = match parts.uri.scheme_str() {
         Some(scheme) if parts.method != Method::CONNECT => {
+            // An OPTIONS of the whole server has no path in the form that proxies get (RFC 9112, section 3.2.4).
             let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+            let path = if path == "*" { "" } else { path };
             write!(head, "{} {scheme}://{authority}{path} HTTP/1.1\r\nHost: {authority}\r\n", parts.method)
         }
         _ => write!(head, "{} {authority} HTTP/1.1\r\nHost: {authority}\r\n", parts.method),
@@ -288,7 +322,8 @@ impl AsyncRead for Exchange {
                 buffer.put_slice(&some);
                 return Poll::Ready(Ok(()));
             }
-            if this.upload == Upload::Ended {
+            // One stream is one request: what comes behind its answer is nobody's, and no next request.
+            if this.upload == Upload::Ended || matches!(this.answer, Answer::Ended) {
                 return Poll::Ready(Ok(()));
             }
             match ready!(this.body.poll_data(cx)).transpose().map_err(broken)? {
@@ -332,14 +367,12 @@ impl AsyncWrite for Exchange {
             }
             Answer::Body(stream, framing) => {
                 stream.reserve_capacity(bytes.len().min(SEND_BUFFER));
-                let room = loop {
-                    match ready!(stream.poll_capacity(cx)).transpose().map_err(broken)? {
-                        // It may be told of no capacity at all after a change of settings.
-                        Some(0) => {}
-                        Some(room) => break room,
-                        None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                    }
-                };
+                // What is there already is not told of again.
+                let mut room = stream.capacity();
+                while room == 0 {
+                    let told = ready!(stream.poll_capacity(cx)).transpose().map_err(broken)?;
+                    room = told.ok_or(io::ErrorKind::BrokenPipe)?;
+                }
                 let some = &bytes[..room.min(bytes.len())];
                 let mut payload = Vec::with_capacity(some.len());
                 let scan = framing.unwrap(some, &mut |part| payload.extend_from_slice(part));
@@ -352,7 +385,7 @@ impl AsyncWrite for Exchange {
                 }
                 Poll::Ready(Ok(some.len()))
             }
-            Answer::Ended => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Answer::HalfClosed(_) | Answer::Ended => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -364,10 +397,20 @@ impl AsyncWrite for Exchange {
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match std::mem::replace(&mut this.answer, Answer::Ended) {
-            Answer::Body(mut stream, Framing::UntilClose) => Poll::Ready(stream.send_data(Bytes::new(), true).map_err(broken)),
+            Answer::Body(mut stream, Framing::UntilClose) => {
+                let ended = stream.send_data(Bytes::new(), true).map_err(broken);
+                if this.is_connect {
+                    this.answer = Answer::HalfClosed(stream);
+                }
+                Poll::Ready(ended)
+            }
             unfinished @ (Answer::Head(..) | Answer::Body(..)) => {
                 this.answer = unfinished;
                 this.reset();
+                Poll::Ready(Ok(()))
+            }
+            half_closed @ Answer::HalfClosed(_) => {
+                this.answer = half_closed;
                 Poll::Ready(Ok(()))
             }
             Answer::Ended => Poll::Ready(Ok(())),

@@ -11,7 +11,7 @@ use outgate_faults::{Fault, raise};
 use crate::framing::Framing;
 
 /// More fields than any client sends, and a bound for the parser's table.
-const MAX_FIELDS: usize = 128;
+pub(crate) const MAX_FIELDS: usize = 128;
 
 /// Bounds on a head, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,15 @@ impl Default for HeadLimits {
 pub(crate) enum Version {
     Http10,
     Http11,
+}
+
+/// What carries the client's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// HTTP/1: a head says which version itself.
+    Http1,
+    /// HTTP/2, told as HTTP/1.1.
+    Http2,
 }
 
 /// A target: where the client wants to go.
@@ -113,8 +122,8 @@ pub(crate) fn end_of_head(bytes: &[u8], from: usize, limits: HeadLimits) -> Resu
 }
 
 impl Asked {
-    /// Reads a complete head. `hop` is this gateway's name, for Via.
-    pub(crate) fn parse(head: &[u8], hop: &str) -> Result<Self, Fault> {
+    /// Reads a complete head. `hop` is this gateway's name, for Via, which also says what the request came in over.
+    pub(crate) fn parse(head: &[u8], hop: &str, carrier: Carrier) -> Result<Self, Fault> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut request = httparse::Request::new(&mut fields);
         match request.parse(head) {
@@ -140,7 +149,12 @@ impl Asked {
             }
             Want::Tunnel(Target::authority(target, None)?)
         } else {
-            forward(method, target, version, request.headers, &facts, hop)?
+            let received = match (carrier, version) {
+                (Carrier::Http2, _) => "2.0",
+                (Carrier::Http1, Version::Http11) => "1.1",
+                (Carrier::Http1, Version::Http10) => "1.0",
+            };
+            forward(method, target, request.headers, &facts, format_args!("{received} {hop}"))?
         };
         Ok(Self { method: method.chars().take(32).collect(), version, authorization: facts.authorization, keep_alive, want })
     }
@@ -346,14 +360,13 @@ impl Fields {
     }
 }
 
-/// Builds the request for the next hop, or sees that it ends here.
+/// Builds the request for the next hop, or sees that it ends here. `via` is this hop's member of Via.
 fn forward(
     method: &str,
     target: &str,
-    version: Version,
     headers: &[httparse::Header<'_>],
     fields: &Fields,
-    hop: &str,
+    via: std::fmt::Arguments<'_>,
 ) -> Result<Want, Fault> {
     let traceable = method == "OPTIONS" || method == "TRACE";
     // What ends here has no reader for a body: the next request would be read out of it (request smuggling).
@@ -427,8 +440,7 @@ fn forward(
         (false, true) => put(&[b"TE: trailers\r\nConnection: TE\r\n"]),
         (false, false) => {}
     }
-    let received = if version == Version::Http10 { b"Via: 1.0 " } else { b"Via: 1.1 " };
-    put(&[received, hop.as_bytes(), b"\r\n\r\n"]);
+    put(&[b"Via: ", via.to_string().as_bytes(), b"\r\n\r\n"]);
     let idempotent = matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE") && fields.body == Framing::NONE;
     let forward = Forward {
         head,

@@ -4,7 +4,7 @@ use super::*;
 use outgate_faults::Slug;
 
 fn parse(head: &str) -> Result<Asked, Slug> {
-    Asked::parse(head.as_bytes(), "gw").map_err(|fault| fault.slug())
+    Asked::parse(head.as_bytes(), "gw", Carrier::Http1).map_err(|fault| fault.slug())
 }
 
 /// The head that goes to the origin.
@@ -135,7 +135,7 @@ fn what_ends_here_has_no_body() {
 
 #[test]
 fn credentials_in_an_https_url_are_not_told_back() {
-    let fault = Asked::parse(b"GET https://user:hush@a.example/ HTTP/1.1\r\nHost: a\r\n\r\n", "gw").unwrap_err();
+    let fault = Asked::parse(b"GET https://user:hush@a.example/ HTTP/1.1\r\nHost: a\r\n\r\n", "gw", Carrier::Http1).unwrap_err();
     assert_eq!(fault.slug(), Slug::HttpsNeedsConnect);
     assert!(!fault.sentence().contains("hush") && fault.sentence().contains("a.example"));
 }

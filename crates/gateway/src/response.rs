@@ -8,7 +8,8 @@ use outgate_faults::OWN_HEADERS;
 use crate::framing::Framing;
 use crate::head::Version;
 
-const MAX_FIELDS: usize = 256;
+/// The most fields of an answer.
+pub(crate) const MAX_FIELDS: usize = 256;
 
 /// A response head, read.
 #[derive(Debug)]

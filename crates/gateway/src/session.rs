@@ -144,7 +144,7 @@ async fn serve(
     let gateway = &core.gateway;
     let settings = visit.settings.clone();
 
-    let asked = Asked::parse(&client.buffer[..length], &settings.name)?;
+    let asked = Asked::parse(&client.buffer[..length], &settings.name, client.io.carrier())?;
     client.buffer.drain(..length);
     visit.note(&asked, client);
     visit.takes_work(gateway)?;

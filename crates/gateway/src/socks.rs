@@ -85,7 +85,6 @@ async fn serve(core: &Rc<Core>, client: &mut Client, visit: &mut Visit, turn: &m
 
     let [_, count] = wire.take().await?;
     let methods = wire.some(usize::from(count)).await?;
-    visit.takes_work(&core.gateway)?;
     let method = [USER_AND_PASSWORD, NO_AUTHENTICATION].into_iter().find(|method| methods.contains(method));
     let method = method.ok_or_else(|| raise::credentials_malformed("SOCKS5 logs in with user name and password (method 02)"))?;
     wire.say(&[VERSION, method]).await?;
@@ -138,6 +137,9 @@ async fn serve(core: &Rc<Core>, client: &mut Client, visit: &mut Visit, turn: &m
     }
     let target = Target::new(host?, port);
     visit.record.target = target.to_string();
+    // Not before: the method's byte has no room for a reason, and "no acceptable method" would send people after their login.
+    visit.takes_work(&core.gateway)?;
+    visit.record.stage = Stage::Identify;
     let caller = identified?;
 
     let Some((permit, mut upstream)) = tunnel::open(core, client, visit, caller, &target).await? else {

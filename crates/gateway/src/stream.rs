@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::h2_door::Exchange;
+use crate::head::Carrier;
 use crate::splice::Socket;
 
 /// A client's stream.
@@ -30,6 +31,14 @@ impl Stream {
             Self::Plain(_) => "http",
             Self::Tls(_) => "https",
             Self::H2(_) => "h2",
+        }
+    }
+
+    /// What carries the requests that are read from it.
+    pub(crate) fn carrier(&self) -> Carrier {
+        match self {
+            Self::Plain(_) | Self::Tls(_) => Carrier::Http1,
+            Self::H2(_) => Carrier::Http2,
         }
     }
 

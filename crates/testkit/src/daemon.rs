@@ -100,6 +100,19 @@ impl Daemon {
         kibibytes * 1024
     }
 
+    /// How much processor time it has used so far, in ticks of 10 ms: `utime` and `stime` of proc(5).
+    ///
+    /// # Panics
+    /// If it is gone, or this is not Linux.
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("a running child on Linux");
+        // The name, second of all fields, may contain anything, but ends with the last parenthesis.
+        let (_, rest) = stat.rsplit_once(')').expect("proc(5) puts the name in parentheses");
+        let ticks = rest.split_ascii_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>());
+        ticks.map(|ticks| ticks.expect("proc(5) says a number")).sum()
+    }
+
     /// How many files and sockets it holds open now.
     ///
     /// # Panics

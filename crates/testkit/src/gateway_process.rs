@@ -79,6 +79,10 @@ impl Quickstart {
         let ready = daemon.line("the ready line", |line| serde_json::from_str::<Value>(line).ok());
         GatewayProcess { executable: self.executable, ready, daemon, folder }
     }
+
+    pub(crate) fn into_parts(self) -> (String, Vec<OsString>, Vec<(String, String)>) {
+        (self.executable, self.arguments, self.environment)
+    }
 }
 
 /// A running quickstart gateway.
@@ -91,6 +95,16 @@ pub struct GatewayProcess {
 }
 
 impl GatewayProcess {
+    /// One that was started otherwise; `ready` says what quickstart's first line would.
+    pub(crate) fn running(executable: String, ready: Value, daemon: Daemon, folder: Arc<TempDir>) -> Self {
+        Self { executable, ready, daemon, folder }
+    }
+
+    /// Says more of it, as its first line would.
+    pub(crate) fn say(&mut self, field: &str, value: Value) {
+        self.ready[field] = value;
+    }
+
     /// Where clients connect.
     ///
     /// # Panics

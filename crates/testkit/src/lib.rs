@@ -12,9 +12,12 @@
 //! - [`ca`]: a certificate authority for one test
 //! - [`dns`]: a resolver that answers, fails or stays silent by name
 //! - [`wire`]: a client that shows every byte, and how the connection ended
+//! - [`h2_client`]: an HTTP/2 client that keeps the rules; [`h2_frames`]: one that writes its frames by hand
+//! - [`socks`]: a SOCKS5 client that shows each reply byte
 //! - [`daemon`]: any long-running command as a child process
 //! - [`service_manager`]: who a daemon tells that it is ready
 //! - [`gateway_process`]: the real binary, from its first line to its records
+//! - [`doors`]: the same with a door for each way in
 //! - [`payload`]: bytes that can be checked without being stored
 //! - [`patience`]: waiting without sleeping
 //! - [`open_files`]: room for thousands of connections
@@ -28,8 +31,11 @@ pub mod ca;
 pub mod daemon;
 pub mod dead;
 pub mod dns;
+pub mod doors;
 pub mod echo;
 pub mod gateway_process;
+pub mod h2_client;
+pub mod h2_frames;
 mod listener;
 pub mod middleman;
 pub mod open_files;
@@ -39,5 +45,6 @@ pub mod payload;
 pub mod script;
 mod server_thread;
 pub mod service_manager;
+pub mod socks;
 pub mod stream;
 pub mod wire;

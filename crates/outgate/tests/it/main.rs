@@ -1,12 +1,13 @@
 //! The binary from outside: real sockets, real processes, throw-away servers.
 //!
-//! What belongs where: `provocations` makes every fault of the catalogue happen and checks all its outputs;
+//! What belongs where: `provocations` makes every fault of the catalogue happen and checks all its outputs; `matrix` does so by
+//! every way in;
 //! `documents` holds documents 000 and 001 against their dialects, row by row; `http` is forwarding by the
 //! rules of RFC 9110 and 9112; `failover` is exits that fail and sessions that move; `fleet` is pools, places, sessions and
 //! health with exits by the hundred; `agent` is `outgate exit` as a process; `geo` is where exits are by their addresses;
 //! `own` is what a key asks about itself; `transfer` moves bytes in bulk and holds tunnels open; `ledger` is usage, plans and
-//! key states under traffic; `life` is reloads, restarts and the end; `attack` is hostile input; `command` is the command line; `tidy` keeps the catalogue, its pages
-//! and its provocations together.
+//! key states under traffic; `life` is reloads, restarts and the end; `attack` is hostile input, `hostile` hostile frames of
+//! HTTP/2; `command` is the command line; `tidy` keeps the catalogue, its pages and its provocations together.
 
 mod agent;
 mod attack;
@@ -15,9 +16,11 @@ mod documents;
 mod failover;
 mod fleet;
 mod geo;
+mod hostile;
 mod http;
 mod ledger;
 mod life;
+mod matrix;
 mod own;
 mod provocations;
 mod tidy;

@@ -78,8 +78,13 @@ impl Credentials<'_> {
     /// The whole header line, CRLF included.
     #[must_use]
     pub fn header_line(&self) -> String {
-        let token = STANDARD.encode(format!("{}:{}", self.user, self.password));
-        format!("Proxy-Authorization: Basic {token}\r\n")
+        format!("Proxy-Authorization: {}\r\n", self.field_value())
+    }
+
+    /// The value of `Proxy-Authorization`.
+    #[must_use]
+    pub fn field_value(&self) -> String {
+        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
     }
 }
 

@@ -2,9 +2,30 @@
 
 use outgate_faults::Slug;
 use outgate_testkit::script::{Script, Step};
-use outgate_testkit::wire::{Credentials, Expect, Wire};
+use outgate_testkit::wire::Credentials;
 
-use super::outputs::{ask, connect_as, id, new_key, provoked, quickstart};
+use super::outputs::{ask, connect_as, doors, id, new_key, provoked, quickstart};
+use super::trial::{Trial, Way};
+
+scenes![nobody_known, keys_without_standing, a_key_expires, guessing_is_slowed_down];
+
+/// What every way can say of who asks: nothing, what can't be read, and what is not so.
+async fn nobody_known(trial: &mut Trial) {
+    let doors = doors(&[], "");
+    let wrong = provoked(Slug::CredentialsWrong, "identify", "wrong key or secret");
+    let missing = "credentials are missing: send the key and its secret in Proxy-Authorization";
+    let garbled = "malformed credentials: the user name contains a control character";
+    let rows = [
+        (None, provoked(Slug::CredentialsMissing, "identify", missing)),
+        (Some(("a\u{7}b", "x")), provoked(Slug::CredentialsMalformed, "identify", garbled)),
+        (Some((doors.told("key_id"), "x")), wrong),
+        (Some(("nobody9", "x")), provoked(Slug::CredentialsWrong, "identify", "wrong key or secret")),
+    ];
+    for (who, expected) in rows {
+        let who = who.map(|(user, password)| Credentials { user, password });
+        trial.ask_as(&doors, who, "echo.outgate:80", &expected).await;
+    }
+}
 
 #[tokio::test]
 async fn credentials_that_are_none() {
@@ -35,32 +56,28 @@ async fn credentials_that_are_none() {
     }
 }
 
-#[tokio::test]
-async fn guessing_is_slowed_down() {
-    let gateway = quickstart(&[]).start();
+async fn guessing_is_slowed_down(trial: &mut Trial) {
+    let gateway = doors(&[], "");
     let guess = Credentials { user: gateway.told("key_id"), password: "guess" };
     for _ in 0..10 {
         let (_wire, reply) = connect_as(&gateway, guess, "echo.outgate:80").await;
         assert_eq!(reply.header("X-Proxy-Error"), Some("credentials_wrong"));
     }
     // On a machine so slow that some of them are forgiven meanwhile, it takes a few more.
-    let reply = loop {
-        let (_wire, reply) = connect_as(&gateway, guess, "echo.outgate:80").await;
-        if reply.status != 407 {
-            break reply;
-        }
+    let throttled = |sentence: &str| {
+        let wait = sentence.strip_prefix("too many failed logins from this address: wait ").and_then(|s| s.strip_suffix(" s"));
+        let wait = wait.and_then(|wait| wait.parse().ok()).unwrap_or_else(|| panic!("no wait in {sentence}"));
+        assert!((1..=10).contains(&wait), "{sentence}");
+        provoked(Slug::AuthThrottled, "identify", sentence).retry_after(wait..=wait)
     };
-    let wait = reply.header("Retry-After").expect("a throttled login is told how long to wait").to_owned();
-    let sentence = format!("too many failed logins from this address: wait {wait} s");
-    provoked(Slug::AuthThrottled, "identify", sentence).retry_after(1..=10).check(&gateway, &reply).await;
+    trial.ask_until(&gateway, guess, "echo.outgate:80", Slug::AuthThrottled, throttled).await;
     let (other, secret) = new_key(&gateway, &[]);
     let (_wire, reply) = connect_as(&gateway, Credentials { user: &other, password: &secret }, "echo.outgate:80").await;
     assert_eq!(reply.status, 200, "another key behind the same address is not concerned");
 }
 
-#[tokio::test]
-async fn keys_without_standing() {
-    let gateway = quickstart(&[]).start();
+async fn keys_without_standing(trial: &mut Trial) {
+    let gateway = doors(&[], "");
     let revoked = new_key(&gateway, &[]);
     let _done = gateway.admin(&["keys", "revoke", &revoked.0]);
     let suspended = new_key(&gateway, &[]);
@@ -73,32 +90,22 @@ async fn keys_without_standing() {
     ];
     for ((user, password), expected) in rows {
         let credentials = Credentials { user: &user, password: &password };
-        let (_wire, reply) = connect_as(&gateway, credentials, "echo.outgate:80").await;
-        let record = expected.check(&gateway, &reply).await;
-        assert_eq!(record["key"], user);
+        trial.ask_as(&gateway, Some(credentials), "echo.outgate:80", &expected).await;
+        assert!(gateway.auth_records().iter().chain(&gateway.records()).any(|record| record["key"] == user), "it is named");
         let (_wire, reply) = connect_as(&gateway, Credentials { user: &user, password: "guess" }, "echo.outgate:80").await;
         assert_eq!(reply.header("X-Proxy-Error"), Some("credentials_wrong"), "only its owner learns what is wrong with a key");
     }
 }
 
-#[tokio::test]
-async fn a_key_expires() {
-    let gateway = quickstart(&[]).start();
+async fn a_key_expires(trial: &mut Trial) {
+    let gateway = doors(&[], "");
     let (user, password) = new_key(&gateway, &["--expires", "1s"]);
     let credentials = Credentials { user: &user, password: &password };
-    let mut wire = Wire::connect(gateway.proxy()).await.expect("the gateway listens");
-    let request = format!("GET http://echo.outgate/ HTTP/1.1\r\nHost: echo.outgate\r\n{}\r\n", credentials.header_line());
-    let reply = loop {
-        wire.send(request.as_bytes()).await.expect("the connection stays usable");
-        let reply = wire.reply(Expect::Body).await.expect("an answer");
-        if reply.status != 200 {
-            break reply;
-        }
-    };
     let shown: serde_json::Value = serde_json::from_str(&gateway.admin(&["keys", "show", &user, "--json"])).expect("JSON");
     let expires = shown["expires"].as_str().expect("it has an end");
     let sentence = format!("this key expired at {} {} UTC", &expires[..10], &expires[11..16]);
-    provoked(Slug::KeyExpired, "identify", sentence).check(&gateway, &reply).await;
+    let expired = |_: &str| provoked(Slug::KeyExpired, "identify", sentence.clone());
+    trial.ask_until(&gateway, credentials, "echo.outgate:80", Slug::KeyExpired, expired).await;
 }
 
 /// Losing its standing cuts what a key has open; the client cannot be told any more, the record names the reason.

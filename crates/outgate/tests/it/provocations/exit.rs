@@ -11,34 +11,57 @@ use outgate_testkit::wire::Wire;
 use serde_json::Value;
 
 use super::fake_exit::{FakeExit, Manner};
-use super::outputs::{connect, get, id, local_exit, login, provoked, quickstart};
+use super::outputs::{connect, doors, get, id, local_exit, login, provoked, quickstart};
+use super::trial::{Trial, Way};
 use crate::OUTGATE;
 
-#[tokio::test]
-async fn nothing_connected_matches() {
-    let gateway = quickstart(&[]).start();
+scenes![nothing_connected_matches, exits_that_do_not_do_what_they_are_asked, sessions_whose_exit_is_gone];
+
+async fn nothing_connected_matches(trial: &mut Trial) {
+    let gateway = doors(&[], "");
     let rows = [
         ("-pool-mobile", "no exit is connected for pool mobile"),
         ("-pool-residential-country-us", "no exit is connected for pool residential, country us"),
     ];
     for (modifiers, sentence) in rows {
-        let (_wire, reply) = connect(&gateway, modifiers, "echo.outgate:80").await;
-        provoked(Slug::NoExit, "dial", sentence).check(&gateway, &reply).await;
+        trial.ask(&gateway, modifiers, "echo.outgate:80", &provoked(Slug::NoExit, "dial", sentence)).await;
     }
 }
 
-#[tokio::test]
-async fn exits_that_do_not_do_what_they_are_asked() {
-    let gateway = quickstart(&[("OUTGATE_TIMEOUTS_SETUP", "2s")]).start();
+async fn exits_that_do_not_do_what_they_are_asked(trial: &mut Trial) {
+    // An exit that fails so often would not be asked again.
+    let gateway = doors(&[("OUTGATE_TIMEOUTS_SETUP", "2s"), ("OUTGATE_FLEET_EJECT_AFTER", "100")], "");
     let rows = [
         ("mobile", Manner::Silent, Slug::ExitTimeout, "no exit opened the tunnel within 2 s"),
         ("isp", Manner::Refuses(Refusal::new("of_a_newer_version")), Slug::ExitRefused, "the exit refused the tunnel"),
         ("datacenter", Manner::Leaves, Slug::ExitLost, "the exit was lost"),
     ];
     for (pool, manner, slug, sentence) in rows {
-        let exit = FakeExit::link_up(&gateway, pool, manner).await;
-        let (_wire, reply) = connect(&gateway, &format!("-pool-{pool}"), "echo.outgate:80").await;
-        provoked(slug, "dial", sentence).at_exit(&exit.id).check(&gateway, &reply).await;
+        let user = gateway.user(&format!("-pool-{pool}"));
+        for way in trial.ways() {
+            // One for each way: some are gone after the first question.
+            let exit = FakeExit::link_up(&gateway, pool, manner.clone()).await;
+            let expected = provoked(slug, "dial", sentence).at_exit(&exit.id);
+            trial.ask_by(*way, &gateway, Some(gateway.credentials(&user)), "echo.outgate:80", &expected).await;
+            exit.leave(&gateway).await;
+        }
+    }
+}
+
+/// Each session is told once that its exit is gone.
+async fn sessions_whose_exit_is_gone(trial: &mut Trial) {
+    let gateway = doors(&[("OUTGATE_SESSIONS_STRICT", "true")], "");
+    let exit = FakeExit::link_up(&gateway, "mobile", Manner::Opens).await;
+    let session = |number: usize| format!("-pool-mobile-session-ab{number}");
+    for number in 0..trial.ways().len() {
+        let (_wire, reply) = connect(&gateway, &session(number), "echo.outgate:80").await;
+        assert_eq!(reply.header("X-Outgate-Exit"), Some(exit.id.as_str()));
+    }
+    exit.leave(&gateway).await;
+    for (number, way) in trial.ways().iter().enumerate() {
+        let expected = provoked(Slug::SessionLost, "dial", format!("the exit of session 'ab{number}' is gone"));
+        let user = gateway.user(&session(number));
+        trial.ask_by(*way, &gateway, Some(gateway.credentials(&user)), "echo.outgate:80", &expected).await;
     }
 }
 

@@ -3,11 +3,57 @@
 use outgate_faults::Slug;
 use outgate_testkit::daemon::Signal;
 use outgate_testkit::dns::{Answer, DnsServer};
+use outgate_testkit::doors::Doors;
 use outgate_testkit::patience::until;
 use outgate_testkit::script::{Script, Step};
 use outgate_testkit::wire::{Expect, Wire};
 
-use super::outputs::{ask, connect, get, hop, id, login, provoked, quickstart, tell};
+use super::outputs::{ask, connect, doors, get, hop, id, login, provoked, quickstart, tell};
+use super::trial::{Trial, Way};
+
+scenes![no_place_for_another, one_that_shuts_down, a_target_that_is_the_gateway];
+
+/// Of three places the local exit's link has one and a tunnel that is held another: HTTP/1.1 has none left for a connection once
+/// the third is taken too, HTTP/2 none for a stream of the connection that took it.
+async fn no_place_for_another(trial: &mut Trial) {
+    let full = provoked(Slug::Overloaded, "read", "the proxy is overloaded: too many connections");
+    for way in trial.ways().iter().filter(|way| way.carries(Slug::Overloaded.row())) {
+        // A gateway for each: a place is free again only some time after its connection is closed.
+        let gateway = doors(&[("OUTGATE_LIMITS_CONNECTIONS", "3")], "");
+        let mut held = Vec::new();
+        for _ in 0..if matches!(way, Way::Http1(_)) { 2 } else { 1 } {
+            let (wire, reply) = connect(&gateway, "", "echo.outgate:80").await;
+            assert_eq!(reply.status, 200);
+            held.push(wire);
+        }
+        let user = gateway.user("");
+        trial.ask_by(*way, &gateway, Some(gateway.credentials(&user)), "echo.outgate:80", &full).await;
+    }
+}
+
+/// New requests are refused on every way while a tunnel that is open may finish.
+async fn one_that_shuts_down(trial: &mut Trial) {
+    let origin = Script::start(vec![Step::Write(b"hello".to_vec()), Step::Stall]);
+    let mut gateway = doors(&[], "");
+    let (mut tunnel, _) = connect(&gateway, "", &origin.address().to_string()).await;
+    assert_eq!(tunnel.exactly(5).await.as_deref(), Ok(&b"hello"[..]));
+    gateway.daemon().signal(Signal::TERM);
+    let draining = |sentence: &str| provoked(Slug::Draining, "read", sentence);
+    let user = gateway.user("");
+    trial.ask_until(&gateway, gateway.credentials(&user), "echo.outgate:80", Slug::Draining, draining).await;
+    tunnel.send(b"still here").await.expect("an open tunnel may finish");
+}
+
+async fn a_target_that_is_the_gateway(trial: &mut Trial) {
+    let dns = DnsServer::start(&[("me.example", Answer::ip("127.0.0.1"))]);
+    let gateway = Doors::open(quickstart(&[]).dns(dns.address()), "");
+    let at = gateway.proxy();
+    let exits = gateway.told("exit_gateway_url").trim_start_matches("ws://").to_owned();
+    for target in [at.to_string(), gateway.tls().to_string(), format!("me.example:{}", at.port()), exits] {
+        let sentence = format!("the request runs in a circle: {target} is this gateway itself");
+        trial.ask(&gateway, "", &target, &provoked(Slug::LoopDetected, "dial", sentence)).await;
+    }
+}
 
 #[tokio::test]
 async fn more_connections_than_places() {
@@ -97,23 +143,17 @@ async fn a_gateway_that_shuts_down() {
 
 #[tokio::test]
 async fn requests_in_a_circle() {
-    let dns = DnsServer::start(&[("me.example", Answer::ip("127.0.0.1"))]);
-    let gateway = quickstart(&[]).dns(dns.address()).start();
+    let gateway = quickstart(&[]).start();
     let (name, at) = (hop(&gateway), gateway.proxy());
     let request =
         format!("GET http://echo.outgate/ HTTP/1.1\r\nHost: e\r\nVia: 1.0 fred, 1.1 {name}\r\n{}\r\n", login(&gateway, ""));
     let (_wire, reply) = ask(&gateway, &request).await;
-    let circle = |stage, what: &str| provoked(Slug::LoopDetected, stage, format!("the request runs in a circle: {what}"));
-    circle("read", "the request came through this gateway before").check(&gateway, &reply).await;
-    let exits = gateway.told("exit_gateway_url").trim_start_matches("ws://").to_owned();
-    for target in [at.to_string(), format!("me.example:{}", at.port()), exits] {
-        let (_wire, reply) = connect(&gateway, "", &target).await;
-        circle("dial", &format!("{target} is this gateway itself")).check(&gateway, &reply).await;
-    }
+    let sentence = "the request runs in a circle: the request came through this gateway before";
+    provoked(Slug::LoopDetected, "read", sentence).check(&gateway, &reply).await;
     // Another proxy's name in Via is no circle.
     let request = format!("GET http://echo.outgate/ HTTP/1.1\r\nHost: e\r\nVia: 1.1 x{name}\r\n{}\r\n", login(&gateway, ""));
     let mut wire = Wire::connect(at).await.expect("the gateway listens");
     wire.send(request.as_bytes()).await.expect("it reads");
     assert_eq!(wire.reply(Expect::Body).await.expect("an answer").status, 200);
-    until("all of it recorded", || (gateway.records().len() >= 5).then_some(())).await;
+    until("all of it recorded", || (gateway.records().len() >= 2).then_some(())).await;
 }

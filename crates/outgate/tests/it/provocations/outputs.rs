@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use outgate_faults::{Slug, Wait, standard_phrase};
+use outgate_faults::{Dialect, Slug, Wait};
+use outgate_testkit::doors::Doors;
 use outgate_testkit::gateway_process::{GatewayProcess, Quickstart};
 use outgate_testkit::patience::until;
 use outgate_testkit::wire::{Credentials, Ending, Expect, Reply, Wire, WireError};
@@ -11,11 +12,14 @@ use serde_json::Value;
 
 use crate::OUTGATE;
 
-/// A fault as it must be told, in the default dialect.
+/// A fault as it must be told, in the default dialect unless said otherwise.
 pub(crate) struct Provoked {
-    slug: Slug,
-    stage: &'static str,
+    pub(crate) slug: Slug,
+    pub(crate) stage: &'static str,
     sentence: String,
+    dialect: Dialect,
+    /// Fields of its own.
+    fields: Vec<(&'static str, String)>,
     /// The hop that found it, in front of the gateway in `Proxy-Status`.
     exit: Option<String>,
     /// More parameters in `Proxy-Status`, from `; ` on.
@@ -29,7 +33,16 @@ pub(crate) fn provoked(slug: Slug, stage: &'static str, sentence: impl Into<Stri
         Wait::Seconds(seconds) => Some(seconds.into()..=seconds.into()),
         Wait::Unknown | Wait::Fact(_) => None,
     };
-    Provoked { slug, stage, sentence: sentence.into(), exit: None, params: String::new(), retry_after }
+    Provoked {
+        slug,
+        stage,
+        sentence: sentence.into(),
+        dialect: Dialect::outgate(),
+        fields: Vec::new(),
+        exit: None,
+        params: String::new(),
+        retry_after,
+    }
 }
 
 impl Provoked {
@@ -45,6 +58,31 @@ impl Provoked {
         self
     }
 
+    /// With this field, which other faults have not.
+    pub(crate) fn field(mut self, name: &'static str, value: &str) -> Self {
+        self.fields.push((name, value.to_owned()));
+        self
+    }
+
+    /// Told in this dialect.
+    pub(crate) fn in_dialect(mut self, dialect: &Dialect) -> Self {
+        self.dialect = dialect.clone();
+        self
+    }
+
+    /// The status that says it.
+    pub(crate) fn status(&self) -> u16 {
+        self.dialect.status(self.slug)
+    }
+
+    /// What the client must read.
+    fn body(&self) -> String {
+        match self.dialect.fixed_body(self.slug) {
+            Some(fixed) => fixed.to_owned(),
+            None => format!("{}\n", self.sentence),
+        }
+    }
+
     /// With a `Retry-After` in this range, in seconds.
     pub(crate) fn retry_after(mut self, seconds: RangeInclusive<u64>) -> Self {
         self.retry_after = Some(seconds);
@@ -54,32 +92,41 @@ impl Provoked {
     /// Checks the answer to a request other than HEAD, and its record, which is returned.
     pub(crate) async fn check(&self, gateway: &impl Site, reply: &Reply) -> Value {
         self.check_answer(&hop(gateway), reply);
-        let name = self.slug;
-        assert_eq!(reply.text(), format!("{}\n", self.sentence), "{name}");
-        self.check_record(gateway, reply.header("X-Outgate-Request-Id").unwrap_or_default(), Some(self.slug.row().status)).await
+        assert_eq!(reply.text(), self.body(), "{}", self.slug);
+        self.check_record(gateway, reply.header("X-Outgate-Request-Id").unwrap_or_default(), Some(self.status())).await
     }
 
     /// Checks everything of the answer but its body.
     pub(crate) fn check_answer(&self, hop: &str, reply: &Reply) {
-        let (row, name) = (self.slug.row(), self.slug.name());
-        assert_eq!(reply.version, "HTTP/1.1", "{name}");
-        assert_eq!(reply.status, row.status, "{name}: {}", reply.text());
-        assert_eq!(reply.reason, format!("{} ({name})", standard_phrase(row.status)), "{name}");
+        let (status, name) = (self.status(), self.slug.name());
+        assert_eq!(reply.status, status, "{name}: {}", reply.text());
+        match reply.version.as_str() {
+            "HTTP/1.1" => {
+                assert_eq!(reply.reason, self.dialect.reason(self.slug), "{name}");
+                assert!(matches!(reply.all("Connection").as_slice(), ["close" | "keep-alive"]), "{name}");
+            }
+            // RFC 9113, sections 8.2.2 and 8.3.2: it knows neither.
+            "HTTP/2" => assert_eq!((reply.reason.as_str(), reply.header("Connection")), ("", None), "{name}"),
+            other => panic!("{name}: {other}"),
+        }
         assert_eq!(reply.all("X-Proxy-Error"), [name]);
         assert_eq!(reply.all("Proxy-Status"), [self.proxy_status(hop)], "{name}");
         let ids = reply.all("X-Outgate-Request-Id");
         assert!(ids.len() == 1 && ids[0].len() == 24 && ids[0].bytes().all(|b| b.is_ascii_hexdigit()), "{name}: {ids:?}");
         assert_eq!(reply.all("Content-Type"), ["text/plain"], "{name}");
-        assert_eq!(reply.all("Content-Length"), [(self.sentence.len() + 1).to_string()], "{name}");
+        assert_eq!(reply.all("Content-Length"), [self.body().len().to_string()], "{name}");
         assert_eq!(reply.all("Date").len(), 1, "{name}");
-        assert!(matches!(reply.all("Connection").as_slice(), ["close" | "keep-alive"]), "{name}");
-        let challenge = if row.status == 407 { vec!["Basic realm=\"outgate\", charset=\"UTF-8\""] } else { Vec::new() };
+        let challenge = if status == 407 { vec!["Basic realm=\"outgate\", charset=\"UTF-8\""] } else { Vec::new() };
         assert_eq!(reply.all("Proxy-Authenticate"), challenge, "{name}");
         self.check_wait(reply);
+        for (field, value) in &self.fields {
+            assert_eq!(reply.all(field), [value], "{name}");
+        }
         for field in ["Transfer-Encoding", "Via", "X-Outgate-Exit"] {
             assert_eq!(reply.header(field), None, "{name}: an answer of our own");
         }
         assert!(reply.raw.iter().all(|b| matches!(b, b' '..=b'~' | b'\r' | b'\n')), "{name}");
+        assert!(reply.headers.iter().all(|(_, value)| value.bytes().all(|b| matches!(b, b' '..=b'~'))), "{name}");
     }
 
     fn proxy_status(&self, hop: &str) -> String {
@@ -95,7 +142,7 @@ impl Provoked {
     fn check_wait(&self, reply: &Reply) {
         let name = self.slug;
         // SPEC: wherever a wait is known.
-        let promised = matches!(reply.status, 402 | 429 | 453 | 503) || name == Slug::NoExit;
+        let promised = matches!(self.slug.row().status, 402 | 429 | 453 | 503) || name == Slug::NoExit;
         assert!(self.retry_after.is_some() || !promised, "{name}: the test must say which wait it expects");
         match (&self.retry_after, reply.all("Retry-After").as_slice()) {
             (None, []) => {}
@@ -156,6 +203,20 @@ impl Site for GatewayProcess {
     }
 }
 
+impl Site for Doors {
+    fn data(&self) -> &Path {
+        (**self).data()
+    }
+
+    fn secret(&self) -> &str {
+        self.told("secret")
+    }
+
+    async fn recorded(&self, id: &str) -> Value {
+        self.record(id).await
+    }
+}
+
 /// The gateway's name, by which it calls itself in `Via` and `Proxy-Status`.
 pub(crate) fn hop(gateway: &impl Site) -> String {
     let name = std::fs::read_to_string(gateway.data().join("name")).expect("a gateway keeps its name in its data folder");
@@ -170,6 +231,11 @@ fn item(name: &str) -> String {
 /// The quickstart gateway with loopback open, and these variables.
 pub(crate) fn quickstart(variables: &[(&str, &str)]) -> Quickstart {
     variables.iter().fold(Quickstart::new(OUTGATE), |quickstart, (name, value)| quickstart.env(name, value))
+}
+
+/// The same with a door for each way in; `more` is added to its configuration.
+pub(crate) fn doors(variables: &[(&str, &str)], more: &str) -> Doors {
+    Doors::open(quickstart(variables), more)
 }
 
 /// The header line of the first key's credentials, with these modifiers behind the key id.

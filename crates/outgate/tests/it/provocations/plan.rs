@@ -8,7 +8,10 @@ use outgate_testkit::script::{Script, Step};
 use outgate_testkit::wire::{Credentials, Expect, Wire};
 use serde_json::Value;
 
-use super::outputs::{Provoked, connect_as, id, new_key, provoked, quickstart};
+use super::outputs::{Provoked, connect_as, doors, id, new_key, provoked, quickstart};
+use super::trial::{Trial, Way};
+
+scenes![a_period_without_bytes, requests_that_come_too_fast, too_many_at_once];
 
 /// A key on a new plan with these limits.
 fn key_with(gateway: &GatewayProcess, limits: &[&str]) -> (String, String) {
@@ -27,11 +30,10 @@ fn exhausted(gateway: &GatewayProcess, key: &str, stage: &'static str) -> (Provo
     (provoked(Slug::BandwidthExhausted, stage, sentence), left)
 }
 
-#[tokio::test]
-async fn a_period_without_bytes() {
+async fn a_period_without_bytes(trial: &mut Trial) {
     let origin = Origin::start();
     let flood = Script::start(vec![Step::Repeat(vec![7; 10_000], 1_000), Step::Stall]);
-    let gateway = quickstart(&[]).start();
+    let gateway = doors(&[], "");
     let (user, password) = key_with(&gateway, &["--bytes", "100kB"]);
     let credentials = Credentials { user: &user, password: &password };
 
@@ -44,16 +46,15 @@ async fn a_period_without_bytes() {
     assert!((100_000..=100_010).contains(&moved), "{moved} bytes of 100000");
 
     // From then on: told.
-    let (_wire, reply) = connect_as(&gateway, credentials, &flood.address().to_string()).await;
     let (told, _) = exhausted(&gateway, &user, "admit");
-    told.retry_after(left.saturating_sub(60)..=left + 5).check(&gateway, &reply).await;
+    let told = told.retry_after(left.saturating_sub(60)..=left + 5);
+    trial.ask_as(&gateway, Some(credentials), &origin.address().to_string(), &told).await;
     let mut wire = Wire::connect(gateway.proxy()).await.expect("the gateway listens");
     let at = origin.address();
     let request = format!("GET http://{at}/ok HTTP/1.1\r\nHost: {at}\r\n{}\r\n", credentials.header_line());
     wire.send(request.as_bytes()).await.expect("the gateway reads");
     let reply = wire.reply(Expect::Body).await.expect("an answer");
-    let (told, _) = exhausted(&gateway, &user, "admit");
-    told.retry_after(left.saturating_sub(60)..=left + 5).check(&gateway, &reply).await;
+    told.check(&gateway, &reply).await;
     assert_eq!(origin.connections(), 0);
 
     // A larger plan frees the key at once, on the same connection.
@@ -79,38 +80,27 @@ async fn a_period_that_ends_in_the_middle_of_an_answer() {
     cut.check_cut(&gateway, &mut wire, &id(&head), 200).await;
 }
 
-#[tokio::test]
-async fn requests_that_come_too_fast() {
-    let gateway = quickstart(&[]).start();
+async fn requests_that_come_too_fast(trial: &mut Trial) {
+    let gateway = doors(&[], "");
     let (user, password) = key_with(&gateway, &["--rate", "1", "--burst", "1"]);
     let credentials = Credentials { user: &user, password: &password };
-    // The bucket holds one: of three at once at least one comes too early, however slow the machine is.
-    let mut wire = Wire::connect(gateway.proxy()).await.expect("the gateway listens");
-    let request = format!("GET http://echo.outgate/ HTTP/1.1\r\nHost: echo.outgate\r\n{}\r\n", credentials.header_line());
-    let reply = loop {
-        wire.send(request.as_bytes()).await.expect("the connection stays usable");
-        let reply = wire.reply(Expect::Body).await.expect("an answer");
-        if reply.status != 200 {
-            break reply;
-        }
+    // The bucket holds one, and asking on and on leaves it no time to fill.
+    let expected = |_: &str| {
+        let limited = provoked(Slug::RateLimited, "admit", "the plan's rate of 1 requests per second is exceeded");
+        limited.field("RateLimit-Policy", "\"rate\";q=1;w=1").field("RateLimit", "\"rate\";r=0;t=1")
     };
-    let expected = provoked(Slug::RateLimited, "admit", "the plan's rate of 1 requests per second is exceeded");
-    expected.check(&gateway, &reply).await;
-    assert_eq!(reply.header("RateLimit-Policy"), Some("\"rate\";q=1;w=1"));
-    assert_eq!(reply.header("RateLimit"), Some("\"rate\";r=0;t=1"));
+    trial.ask_until(&gateway, credentials, "echo.outgate:80", Slug::RateLimited, expected).await;
 }
 
-#[tokio::test]
-async fn too_many_at_once() {
+async fn too_many_at_once(trial: &mut Trial) {
     let origin = Script::start(vec![Step::Stall]);
-    let gateway = quickstart(&[]).start();
+    let gateway = doors(&[], "");
     let (user, password) = key_with(&gateway, &["--threads", "1"]);
     let credentials = Credentials { user: &user, password: &password };
     let (open, reply) = connect_as(&gateway, credentials, &origin.address().to_string()).await;
     assert_eq!(reply.status, 200);
-    let (_wire, reply) = connect_as(&gateway, credentials, &origin.address().to_string()).await;
     let expected = provoked(Slug::ThreadsExceeded, "admit", "the plan's limit of 1 tunnels at once is reached");
-    expected.check(&gateway, &reply).await;
+    trial.ask_as(&gateway, Some(credentials), &origin.address().to_string(), &expected).await;
     open.reset();
     loop {
         let (_wire, reply) = connect_as(&gateway, credentials, "echo.outgate:80").await;

@@ -3,15 +3,18 @@
 use outgate_faults::Slug;
 use outgate_testkit::dead::{BlackHole, RefusingPort};
 use outgate_testkit::dns::{Answer, DnsServer};
+use outgate_testkit::doors::Doors;
 use outgate_testkit::script::{self, Script, Step};
 use outgate_testkit::wire::{Ending, Wire};
 
-use super::outputs::{Provoked, ask, connect, get, id, local_exit, login, provoked, quickstart};
+use super::outputs::{Provoked, ask, connect, doors, get, id, local_exit, login, provoked, quickstart};
+use super::trial::{Trial, Way};
 
 const EXIT: &str = "-pool-residential";
 
-#[tokio::test]
-async fn names_that_do_not_resolve() {
+scenes![names_that_do_not_resolve, addresses_that_do_not_answer, answers_that_are_none, tunnels_that_the_target_resets];
+
+async fn names_that_do_not_resolve(trial: &mut Trial) {
     let dns = DnsServer::start(&[
         ("broken.example", Answer::ServFail),
         ("refused.example", Answer::Refused),
@@ -19,7 +22,7 @@ async fn names_that_do_not_resolve() {
         ("empty.example", Answer::Addresses { ips: Vec::new(), ttl: 60 }),
     ]);
     let quick = [("OUTGATE_DNS_TIMEOUT", "1s"), ("OUTGATE_DNS_ATTEMPTS", "1")];
-    let gateway = quickstart(&quick).dns(dns.address()).start();
+    let gateway = Doors::open(quickstart(&quick).dns(dns.address()), "");
     let exit = local_exit(&gateway);
     let without = |host: &str, rcode: &str| {
         let sentence = format!("the name {host} has no address ({rcode})");
@@ -43,43 +46,41 @@ async fn names_that_do_not_resolve() {
         ("silent.example", &timeout),
     ];
     for (host, expected) in rows {
-        let (_wire, reply) = connect(&gateway, "", &format!("{host}:8080")).await;
-        expected(host).check(&gateway, &reply).await;
+        let target = format!("{host}:8080");
+        trial.ask(&gateway, "", &target, &expected(host)).await;
         // The same through an exit, which resolves by itself and names itself.
-        let (_wire, reply) = get(&gateway, EXIT, &format!("{host}:8080"), "/").await;
-        expected(host).at_exit(&exit).check(&gateway, &reply).await;
+        trial.ask(&gateway, EXIT, &target, &expected(host).at_exit(&exit)).await;
     }
 }
 
-#[tokio::test]
-async fn addresses_that_do_not_answer() {
+async fn addresses_that_do_not_answer(trial: &mut Trial) {
     let (refusing, hole) = (RefusingPort::reserve(), BlackHole::open());
-    let gateway = quickstart(&[("OUTGATE_TIMEOUTS_CONNECT", "1s")]).args(["--allow-target", "240.0.0.0/4"]).start();
+    let start = quickstart(&[("OUTGATE_TIMEOUTS_CONNECT", "1s")]).args(["--allow-target", "240.0.0.0/4"]);
+    let gateway = Doors::open(start, "");
     let exit = local_exit(&gateway);
     let at = refusing.address();
     let refused = || provoked(Slug::TargetRefused, "dial", format!("{at} refused the connection"));
     let unreachable = || provoked(Slug::TargetUnreachable, "dial", "there is no route to 255.255.255.255:8080");
     let nowhere = "255.255.255.255:8080";
-    let (_wire, reply) = connect(&gateway, "", &at.to_string()).await;
-    refused().check(&gateway, &reply).await;
-    let (_wire, reply) = get(&gateway, EXIT, &at.to_string(), "/").await;
-    refused().at_exit(&exit).check(&gateway, &reply).await;
-    let (_wire, reply) = get(&gateway, "", nowhere, "/").await;
-    unreachable().check(&gateway, &reply).await;
-    let (_wire, reply) = connect(&gateway, EXIT, nowhere).await;
-    unreachable().at_exit(&exit).check(&gateway, &reply).await;
-    let (_wire, reply) = connect(&gateway, "", &hole.address().to_string()).await;
     let sentence = format!("{} did not accept a connection within 1 s", hole.address());
-    provoked(Slug::ConnectTimeout, "dial", sentence).check(&gateway, &reply).await;
+    let rows = [
+        ("", at.to_string(), refused()),
+        (EXIT, at.to_string(), refused().at_exit(&exit)),
+        ("", nowhere.to_owned(), unreachable()),
+        (EXIT, nowhere.to_owned(), unreachable().at_exit(&exit)),
+        ("", hole.address().to_string(), provoked(Slug::ConnectTimeout, "dial", sentence)),
+    ];
+    for (modifiers, target, expected) in rows {
+        trial.ask(&gateway, modifiers, &target, &expected).await;
+    }
 }
 
 fn answers(bytes: &[u8]) -> Vec<Step> {
     vec![Step::ReadHead, Step::Write(bytes.to_vec()), Step::Close]
 }
 
-#[tokio::test]
-async fn answers_that_are_none() {
-    let gateway = quickstart(&[("OUTGATE_TIMEOUTS_RESPONSE", "2s")]).start();
+async fn answers_that_are_none(trial: &mut Trial) {
+    let gateway = doors(&[("OUTGATE_TIMEOUTS_RESPONSE", "2s")], "");
     let exit = local_exit(&gateway);
     let timeout = || provoked(Slug::ResponseTimeout, "relay", "127.0.0.1 did not answer within 2 s");
     let incomplete =
@@ -91,31 +92,47 @@ async fn answers_that_are_none() {
     };
     let upgrade = || provoked(Slug::UpgradeFailed, "relay", "127.0.0.1 did not carry out the upgrade correctly");
     let switched: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n";
-    type Row<'a> = (&'a str, Vec<Step>, Box<dyn Fn() -> Provoked + 'a>);
+    type Row<'a> = (Vec<Step>, Box<dyn Fn() -> Provoked + 'a>);
     let rows: Vec<Row<'_>> = vec![
-        ("", script::silence(), Box::new(timeout)),
-        ("", script::close_before_response(), Box::new(incomplete)),
-        ("", script::truncated_head(), Box::new(incomplete)),
-        ("", script::garbage(), Box::new(|| malformed("it is not HTTP/1"))),
-        ("", answers(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), Box::new(|| malformed("it is not HTTP/1"))),
+        (script::silence(), Box::new(timeout)),
+        (script::close_before_response(), Box::new(incomplete)),
+        (script::truncated_head(), Box::new(incomplete)),
+        (script::garbage(), Box::new(|| malformed("it is not HTTP/1"))),
+        (answers(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), Box::new(|| malformed("it is not HTTP/1"))),
         (
-            "",
             answers(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
             Box::new(|| malformed("two different values of Content-Length")),
         ),
-        ("", script::big_header(70_000), Box::new(too_large)),
-        ("", answers(switched), Box::new(upgrade)),
-        ("Connection: upgrade\r\nUpgrade: websocket\r\n", answers(switched), Box::new(upgrade)),
+        (script::big_header(70_000), Box::new(too_large)),
+        (answers(switched), Box::new(upgrade)),
     ];
-    for (fields, steps, expected) in rows {
+    for (steps, expected) in rows {
         let origin = Script::start(steps);
-        let at = origin.address();
-        let request =
-            |modifiers| format!("GET http://{at}/ HTTP/1.1\r\nHost: {at}\r\n{fields}{}\r\n", login(&gateway, modifiers));
-        let (_wire, reply) = ask(&gateway, &request("")).await;
-        expected().check(&gateway, &reply).await;
-        let (_wire, reply) = ask(&gateway, &request(EXIT)).await;
-        expected().at_exit(&exit).check(&gateway, &reply).await;
+        let target = origin.address().to_string();
+        trial.ask(&gateway, "", &target, &expected()).await;
+        trial.ask(&gateway, EXIT, &target, &expected().at_exit(&exit)).await;
+    }
+    // Asked for something else than what it switches to, which only HTTP/1.1 can ask.
+    let origin = Script::start(answers(switched));
+    let at = origin.address();
+    let asked = format!("Connection: upgrade\r\nUpgrade: websocket\r\n{}", login(&gateway, ""));
+    let (_wire, reply) = ask(&gateway, &format!("GET http://{at}/ HTTP/1.1\r\nHost: {at}\r\n{asked}\r\n")).await;
+    upgrade().check(&gateway, &reply).await;
+}
+
+/// In the middle of a tunnel there is no room for a reason: it is reset, and the record says why.
+async fn tunnels_that_the_target_resets(trial: &mut Trial) {
+    let gateway = doors(&[], "");
+    let origin = Script::start(vec![Step::Write(b"hello".to_vec()), Step::Gate, Step::Reset]);
+    let at = origin.address().to_string();
+    let reset = provoked(Slug::TargetReset, "settle", format!("{at} reset the connection"));
+    trial.cut(&gateway, &at, b"hello", || origin.release(), &reset).await;
+    let origin = Script::start(script::reset_before_response());
+    let at = origin.address().to_string();
+    let reset = provoked(Slug::TargetReset, "relay", format!("{at} reset the connection"));
+    for way in trial.ways().iter().filter(|way| way.forwards()) {
+        let user = gateway.user("");
+        trial.ask_by(*way, &gateway, Some(gateway.credentials(&user)), &at, &reset).await;
     }
 }
 

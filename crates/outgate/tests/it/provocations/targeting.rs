@@ -1,11 +1,13 @@
 //! The modifiers in the user name: what each dialect answers to those that mean nothing, and where the others lead.
 
-use outgate_faults::Slug;
+use outgate_faults::{Dialect, Slug};
+use outgate_testkit::doors::Doors;
 use outgate_testkit::gateway_process::Quickstart;
 use outgate_testkit::wire::Reply;
 
 use super::labelled_exit::LabelledExit;
 use super::outputs::{Provoked, connect, hop, provoked, quickstart};
+use super::trial::{Trial, Way};
 use crate::OUTGATE;
 
 /// A mistake, what the default dialect says of it, and what the documented one does: status, reason phrase, body.
@@ -104,18 +106,28 @@ async fn exits(gateway: &outgate_testkit::gateway_process::GatewayProcess) -> [L
     [enroll("us", "ca", "Los Angeles").await, enroll("us", "ny", "New-York").await, enroll("br", "sp", "São Paulo").await]
 }
 
-#[tokio::test]
-async fn modifiers_that_mean_nothing() {
-    let gateway = residential().start();
+scenes![modifiers_that_mean_nothing];
+
+async fn modifiers_that_mean_nothing(trial: &mut Trial) {
+    let gateway = Doors::open(residential(), "");
     let _exits = exits(&gateway).await;
     for Row { modifiers, told, .. } in mistakes() {
-        let (_wire, reply) = connect(&gateway, modifiers, "echo.outgate:80").await;
-        told.check(&gateway, &reply).await;
+        trial.ask(&gateway, modifiers, "echo.outgate:80", &told).await;
     }
     let told = provoked(Slug::TargetingUnsupported, "choose", "pool 'direct' does not accept targeting");
     let gateway = quickstart(&[]).start();
     let (_wire, reply) = connect(&gateway, "-country-us", "echo.outgate:80").await;
     told.check_answer(&hop(&gateway), &reply);
+}
+
+/// The same mistakes in the documented dialect, by the ways of the trial.
+pub(crate) async fn as_documented(trial: &mut Trial) {
+    let dialect = Dialect::proxies_fo();
+    let gateway = Doors::open(residential().args(["--dialect", dialect.name()]), "");
+    let _exits = exits(&gateway).await;
+    for Row { modifiers, told, .. } in mistakes() {
+        trial.ask(&gateway, modifiers, "echo.outgate:80", &told.in_dialect(&dialect)).await;
+    }
 }
 
 /// Document 001: "454 Invalid Country Code", "Invalid State Code", "Invalid City Code", "455 Invalid TTL", 407 for the rest.

@@ -1,28 +1,29 @@
-//! The ways in: the same faults over SOCKS5, TLS and HTTP/2, and what is said to who took the wrong one.
+//! What is special about each way in, and what is said to who took the wrong one. That all tell the same faults is `matrix`.
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use outgate_faults::{Slug, socks5_reply};
 use outgate_testkit::ca::Ca;
-use outgate_testkit::dead::RefusingPort;
+use outgate_testkit::h2_client::H2Client;
 use outgate_testkit::origin::Origin;
 use outgate_testkit::patience::{until, within};
+use outgate_testkit::script::{Script, Step};
+use outgate_testkit::socks::{self, Said};
 use outgate_testkit::wire::{Credentials, Ending, Expect, Wire};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::configured::Configured;
-use super::outputs::{Site, provoked};
+use super::outputs::{Site, hop, provoked};
 
 /// A gateway with a listener for each way in.
-struct Doors {
+struct Ports {
     gateway: Configured,
     ca: Ca,
     folder: TempDir,
 }
 
-impl Doors {
+impl Ports {
     fn open() -> Self {
         Self::open_with("")
     }
@@ -81,143 +82,72 @@ impl Doors {
     }
 }
 
-fn login(user: &str, password: &str) -> Vec<u8> {
-    let mut bytes = vec![1, user.len() as u8];
-    bytes.extend(user.bytes());
-    bytes.push(password.len() as u8);
-    bytes.extend(password.bytes());
-    bytes
-}
-
-fn request(command: u8, host: &str, port: u16) -> Vec<u8> {
-    let mut bytes = vec![5, command, 0];
-    match host.parse::<std::net::Ipv4Addr>() {
-        Ok(address) => {
-            bytes.push(1);
-            bytes.extend(address.octets());
-        }
-        Err(_) => {
-            bytes.extend([3, host.len() as u8]);
-            bytes.extend(host.bytes());
-        }
-    }
-    bytes.extend(port.to_be_bytes());
-    bytes
-}
-
-/// Logs in and asks; the reply's code, and the connection.
-async fn socks(door: SocketAddr, as_: Credentials<'_>, asked: &[u8]) -> (u8, Wire) {
-    let mut wire = Wire::connect(door).await.expect("it listens");
-    wire.send(&[5, 2, 0, 2]).await.expect("open");
-    assert_eq!(wire.exactly(2).await.expect("a method"), [5, 2]);
-    wire.send(&login(as_.user, as_.password)).await.expect("open");
-    assert_eq!(wire.exactly(2).await.expect("a verdict"), [1, 0]);
-    wire.send(asked).await.expect("open");
-    let head = wire.exactly(4).await.expect("a reply");
-    let length = if head[3] == 4 { 18 } else { 6 };
-    let _bound = wire.exactly(length).await.expect("an address");
-    (head[1], wire)
-}
-
 #[tokio::test]
-async fn socks5_says_what_its_byte_can_and_the_record_the_rest() {
-    let (doors, origin, refusing) = (Doors::open(), Origin::start(), RefusingPort::reserve());
-    let as_ = doors.gateway.credentials();
-    let refused = refusing.address().port();
-
-    let rows: [(Vec<u8>, Slug, String); 6] = [
-        (request(1, "example.com", 25), Slug::PortDenied, "port 25 is not allowed (allowed: 1-24, 26-65535)".into()),
-        (
-            request(1, "169.254.169.254", 80),
-            Slug::TargetMetadata,
-            "169.254.169.254 is a cloud metadata service, which no proxy request may reach".into(),
-        ),
-        (request(2, "127.0.0.1", 80), Slug::MethodUnsupported, "method BIND is not supported".into()),
-        (request(3, "127.0.0.1", 80), Slug::MethodUnsupported, "method UDP ASSOCIATE is not supported".into()),
-        (request(1, "127.0.0.1", refused), Slug::TargetRefused, format!("127.0.0.1:{refused} refused the connection")),
-        (
-            request(1, "no host", 80),
-            Slug::MalformedTarget,
-            "malformed target: the host is neither a DNS name nor an IP address".into(),
-        ),
+async fn socks5_refuses_what_it_does_not_offer() {
+    let (ports, origin) = (Ports::open(), Origin::start());
+    let who = Some(ports.gateway.credentials());
+    let garbled = "malformed target: the host is neither a DNS name nor an IP address";
+    let rows = [
+        (socks::request(2, "127.0.0.1", 80), Slug::MethodUnsupported, "method BIND is not supported"),
+        (socks::request(3, "127.0.0.1", 80), Slug::MethodUnsupported, "method UDP ASSOCIATE is not supported"),
+        (socks::request(socks::CONNECT, "no host", 80), Slug::MalformedTarget, garbled),
     ];
-
-    for door in [doors.both(), doors.socks_only()] {
+    for door in [ports.both(), ports.socks_only()] {
         for (asked, slug, sentence) in &rows {
-            let (code, mut wire) = socks(door, as_, asked).await;
-            assert_eq!(code, socks5_reply(*slug), "{slug}");
+            let (said, mut wire) = socks::ask(door, who, asked).await.expect("a reply");
+            assert_eq!(said, Said::Reply(socks5_reply(*slug)), "{slug}");
             assert_eq!(wire.ending().await, Ok((Vec::new(), Ending::Fin)), "{slug}");
-            let record = doors.record(sentence, |record| record["sentence"] == sentence.as_str()).await;
+            let record = ports.record(sentence, |record| record["sentence"] == *sentence).await;
             assert_eq!((&record["outcome"], &record["protocol"]), (&slug.name().into(), &"socks5".into()), "{record}");
         }
+        let asked = socks::request(socks::CONNECT, "127.0.0.1", origin.address().port());
+        let (said, mut wire) = socks::ask(door, who, &asked).await.expect("a reply");
+        assert_eq!(said, Said::Reply(0));
+        wire.send(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("open");
+        assert_eq!(wire.reply(Expect::Body).await.expect("the origin's answer").status, 200);
     }
-    let (code, mut wire) = socks(doors.both(), as_, &request(1, "127.0.0.1", origin.address().port())).await;
-    assert_eq!(code, 0);
-    wire.send(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("open");
-    assert_eq!(wire.reply(Expect::Body).await.expect("the origin's answer").status, 200);
-
-    // A wrong secret is told in the login's own words.
-    let mut wire = Wire::connect(doors.both()).await.expect("it listens");
-    wire.send(&[5, 1, 2]).await.expect("open");
-    assert_eq!(wire.exactly(2).await.expect("a method"), [5, 2]);
-    wire.send(&login(as_.user, "wrong")).await.expect("open");
-    assert_eq!(wire.ending().await, Ok((vec![1, 1], Ending::Fin)));
-    // Without a login it is the reply that refuses, because there is room for a reason in it.
-    let mut wire = Wire::connect(doors.both()).await.expect("it listens");
-    wire.send(&[5, 1, 0]).await.expect("open");
-    assert_eq!(wire.exactly(2).await.expect("a method"), [5, 0]);
-    wire.send(&request(1, "127.0.0.1", 80)).await.expect("open");
-    assert_eq!(wire.exactly(2).await.expect("a reply"), [5, socks5_reply(Slug::CredentialsMissing)]);
 }
 
 #[tokio::test]
 async fn a_port_says_what_it_takes() {
-    let doors = Doors::open();
+    let ports = Ports::open();
     let hello = b"GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n";
     let cases = [
-        (doors.socks_only(), "HTTP was spoken to a port that expects SOCKS5 (socks5h:// in the proxy's URL)"),
-        (doors.tls(), "HTTP in clear was spoken to a port that expects TLS (https:// in the proxy's URL)"),
+        (ports.socks_only(), "HTTP was spoken to a port that expects SOCKS5 (socks5h:// in the proxy's URL)"),
+        (ports.tls(), "HTTP in clear was spoken to a port that expects TLS (https:// in the proxy's URL)"),
     ];
     for (door, sentence) in cases {
         let mut wire = Wire::connect(door).await.expect("it listens");
         wire.send(hello).await.expect("open");
         let reply = wire.reply(Expect::Body).await.expect("an answer in clear");
-        provoked(Slug::WrongProtocol, "read", sentence).check(&doors.gateway, &reply).await;
+        provoked(Slug::WrongProtocol, "read", sentence).check(&ports.gateway, &reply).await;
     }
-    let mut wire = Wire::connect(doors.http_only()).await.expect("it listens");
+    let mut wire = Wire::connect(ports.http_only()).await.expect("it listens");
     wire.send(&[5, 1, 2]).await.expect("open");
     assert_eq!(wire.ending().await, Ok((vec![5, 0xff], Ending::Fin)), "no method is acceptable");
-    let mut wire = Wire::connect(doors.tls()).await.expect("it listens");
+    let mut wire = Wire::connect(ports.tls()).await.expect("it listens");
     wire.send(&[5, 1, 2]).await.expect("open");
     assert_eq!(wire.ending().await, Ok((vec![5, 0xff], Ending::Fin)));
     for sentence in [
         "SOCKS5 was spoken to a port that expects HTTP/1.1",
         "SOCKS in clear was spoken to a port that expects TLS (https:// in the proxy's URL)",
     ] {
-        let record = doors.record(sentence, |record| record["sentence"] == sentence).await;
+        let record = ports.record(sentence, |record| record["sentence"] == sentence).await;
         assert_eq!(record["outcome"], "wrong_protocol");
     }
 }
 
 #[tokio::test]
-async fn the_same_over_tls() {
-    let (doors, origin) = (Doors::open(), Origin::start());
-    let authorization = doors.gateway.credentials().header_line();
-    let mut wire = doors.over_tls(&["http/1.1"]).await;
+async fn tls_keeps_connections_and_ends_tunnels_cleanly() {
+    let (ports, origin) = (Ports::open(), Origin::start());
+    let authorization = ports.gateway.credentials().header_line();
+    let mut wire = ports.over_tls(&["http/1.1"]).await;
     for _ in 0..2 {
         let get = format!("GET {} HTTP/1.1\r\nHost: {}\r\n{authorization}\r\n", origin.url("/ok"), origin.address());
         wire.send(get.as_bytes()).await.expect("open");
         assert_eq!(wire.reply(Expect::Body).await.expect("an answer").status, 200, "kept alive");
     }
-    let connect = format!("CONNECT example.com:25 HTTP/1.1\r\nHost: example.com:25\r\n{authorization}\r\n");
-    wire.send(connect.as_bytes()).await.expect("open");
-    let reply = wire.reply(Expect::Body).await.expect("an answer");
-    let sentence = "port 25 is not allowed (allowed: 1-24, 26-65535)";
-    let record = provoked(Slug::PortDenied, "admit", sentence).check(&doors.gateway, &reply).await;
-    assert_eq!(record["protocol"], "https");
-
-    // A tunnel's bytes, and its end.
-    let mut wire = doors.over_tls(&[]).await;
+    let mut wire = ports.over_tls(&[]).await;
     let to = origin.address();
     wire.send(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{authorization}\r\n").as_bytes()).await.expect("open");
     assert_eq!(wire.reply(Expect::Tunnel).await.expect("an answer").status, 200);
@@ -240,13 +170,13 @@ async fn tls_that_client_and_proxy_do_not_agree_on() {
 
 #[tokio::test]
 async fn a_new_certificate_is_in_force_without_a_restart() {
-    let doors = Doors::open();
-    let _first = doors.over_tls(&[]).await;
+    let ports = Ports::open();
+    let _first = ports.over_tls(&[]).await;
     let next = Ca::new();
-    let _files = next.server_files(&["localhost"], doors.folder.path());
+    let _files = next.server_files(&["localhost"], ports.folder.path());
     within("the new certificate", async {
         loop {
-            let wire = Wire::connect(doors.tls()).await.expect("it listens");
+            let wire = Wire::connect(ports.tls()).await.expect("it listens");
             if wire.tls("localhost", next.client(&[])).await.is_ok() {
                 return;
             }
@@ -255,78 +185,76 @@ async fn a_new_certificate_is_in_force_without_a_restart() {
     .await;
 }
 
-/// One HTTP/2 request; the answer's status and the slug it tells, and its body.
-async fn h2(doors: &Doors, request: http::Request<()>) -> (u16, Option<String>, Vec<u8>) {
-    let (stream, _) = doors.over_tls(&["h2"]).await.into_parts();
-    let (client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
-    let driver = tokio::spawn(connection);
-    let mut client = client.ready().await.expect("room for a stream");
-    let is_tunnel = request.method() == http::Method::CONNECT;
-    let (answer, mut up) = client.send_request(request, !is_tunnel).expect("a good request");
-    let answer = answer.await.expect("an answer");
-    let slug = answer.headers().get("x-proxy-error").map(|slug| slug.to_str().expect("ASCII").to_owned());
-    let status = answer.status().as_u16();
-    let mut body = answer.into_body();
-    if is_tunnel && status == 200 {
-        let get = "GET /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-        up.send_data(Bytes::from_static(get.as_bytes()), true).expect("room");
-    }
-    let mut all = Vec::new();
-    while let Some(data) = body.data().await {
-        let data = data.expect("the stream ends well");
-        body.flow_control().release_capacity(data.len()).expect("it was received");
-        all.extend_from_slice(&data);
-    }
-    driver.abort();
-    (status, slug, all)
+/// A request of HTTP/2, by somebody or by nobody.
+fn request(method: &str, uri: &str, who: Option<Credentials<'_>>) -> http::Request<()> {
+    let request = http::Request::builder().method(method).uri(uri);
+    let value = who.map(|who| who.field_value());
+    value.into_iter().fold(request, |request, value| request.header("proxy-authorization", value)).body(()).expect("a request")
 }
 
 #[tokio::test]
-async fn the_same_over_http2() {
-    let (doors, origin) = (Doors::open(), Origin::start());
-    let credentials = doors.gateway.credentials().header_line();
-    let value = credentials.trim().split_once(": ").expect("a field").1;
-    let ask = |method: &str, uri: &str| {
-        http::Request::builder().method(method).uri(uri).header("proxy-authorization", value).body(()).expect("a request")
-    };
-    let (status, slug, body) = h2(&doors, ask("CONNECT", &origin.address().to_string())).await;
-    assert_eq!((status, slug), (200, None));
-    assert!(body.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&body));
-    let (status, slug, body) = h2(&doors, ask("GET", &origin.url("/ok"))).await;
-    assert_eq!((status, slug), (200, None), "{}", String::from_utf8_lossy(&body));
-    assert!(!body.is_empty());
-    let (status, slug, _) = h2(&doors, ask("HEAD", &origin.url("/ok"))).await;
-    assert_eq!((status, slug), (200, None));
+async fn http2_carries_requests_and_tunnels() {
+    let (ports, origin) = (Ports::open(), Origin::start());
+    let who = Some(ports.gateway.credentials());
+    let mut client = H2Client::over(ports.over_tls(&["h2"]).await).await;
+    let hop = hop(&ports.gateway);
+    for (method, path, body) in [("GET", "/ok", "ok\n"), ("HEAD", "/ok", ""), ("GET", "/until-close/5", "")] {
+        let (reply, _) = client.ask(request(method, &origin.url(path), who)).await.expect("an answer");
+        assert_eq!((reply.status, reply.header("x-proxy-error")), (200, None), "{method} {path}: {}", reply.text());
+        assert!(reply.text().ends_with(body), "{method} {path}");
+        // RFC 9110, section 7.6.3: to the target what the request came in over, to the client what its answer did.
+        assert_eq!(origin.last().expect("a request").header("via"), Some(format!("2.0 {hop}").as_str()), "{method} {path}");
+        assert_eq!(reply.header("via"), Some(format!("1.1 {hop}").as_str()), "{method} {path}");
+        assert!(reply.header("x-outgate-request-id").is_some() && reply.header("connection").is_none(), "{reply:?}");
+    }
+    let (reply, mut tunnel) = client.ask(request("CONNECT", &origin.address().to_string(), who)).await.expect("an answer");
+    let fields: Vec<_> = reply.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((reply.status, fields), (200, vec!["proxy-status", "x-outgate-request-id", "x-outgate-exit"]));
+    tunnel.send(b"GET /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", true);
+    let (answer, ending) = tunnel.ending().await;
+    assert!(answer.starts_with(b"HTTP/1.1 200") && ending == Ending::Fin, "{}", String::from_utf8_lossy(&answer));
+    // OPTIONS of the whole server has a form of its own.
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(http::uri::Scheme::HTTP);
+    parts.authority = Some(origin.address().to_string().parse().expect("an authority"));
+    parts.path_and_query = Some(http::uri::PathAndQuery::from_static("*"));
+    let mut options = request("OPTIONS", "/", who);
+    *options.uri_mut() = http::Uri::from_parts(parts).expect("a URI");
+    let (reply, _) = client.ask(options).await.expect("an answer");
+    assert!(reply.header("x-proxy-error").is_none(), "{}", reply.text());
+    assert_eq!(origin.last().map(|request| (request.method, request.target)), Some(("OPTIONS".into(), "*".into())));
+}
 
-    let told = |slug: Slug| (slug.row().status, Some(slug.name().to_owned()));
-    let (status, slug, body) = h2(&doors, ask("CONNECT", "example.com:25")).await;
-    assert_eq!((status, slug), told(Slug::PortDenied));
-    assert_eq!(body, b"port 25 is not allowed (allowed: 1-24, 26-65535)\n");
-    let record = doors.record("the refusal", |record| record["protocol"] == "h2" && record["outcome"] == "port_denied").await;
-    assert_eq!(record["method"], "CONNECT");
-    let anonymous = http::Request::builder().method("CONNECT").uri("example.com:443").body(()).expect("a request");
-    let (status, slug, _) = h2(&doors, anonymous).await;
-    assert_eq!((status, slug), told(Slug::CredentialsMissing));
+/// A target's answer may have as many fields as over HTTP/1.1, beside those that the gateway adds.
+#[tokio::test]
+async fn an_answer_of_many_fields_over_http2() {
+    let ports = Ports::open();
+    let head = (0..255).fold("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n".to_owned(), |head, n| format!("{head}X-{n}: y\r\n"));
+    let origin = Script::start(vec![Step::ReadHead, Step::Write(format!("{head}\r\n").into_bytes()), Step::Close]);
+    let mut client = H2Client::over(ports.over_tls(&["h2"]).await).await;
+    let asked = request("GET", &format!("http://{}/", origin.address()), Some(ports.gateway.credentials()));
+    let (reply, _) = client.ask(asked).await.expect("an answer");
+    assert_eq!((reply.status, reply.header("x-254")), (200, Some("y")));
 }
 
 #[tokio::test]
 async fn a_stream_of_http2_counts_as_a_connection() {
-    let doors = Doors::open_with("limits.connections_per_source = 1\n");
-    let request = http::Request::builder().method("CONNECT").uri("example.com:443").body(()).expect("a request");
-    let (status, slug, _) = h2(&doors, request).await;
-    assert_eq!((status, slug.as_deref()), (Slug::Overloaded.row().status, Some("overloaded")));
+    let ports = Ports::open_with("limits.connections_per_source = 1\n");
+    let mut client = H2Client::over(ports.over_tls(&["h2"]).await).await;
+    let (reply, _) = client.ask(request("CONNECT", "example.com:443", None)).await.expect("an answer");
+    assert_eq!((reply.status, reply.header("x-proxy-error")), (Slug::Overloaded.row().status, Some("overloaded")));
 }
 
 #[tokio::test]
 async fn who_is_behind_a_load_balancer_is_told_apart() {
-    let (doors, origin) = (Doors::open(), Origin::start());
-    let authorization = doors.gateway.credentials().header_line();
+    let (ports, origin) = (Ports::open(), Origin::start());
+    let authorization = ports.gateway.credentials().header_line();
     let get = format!("GET {} HTTP/1.1\r\nHost: {}\r\n{authorization}\r\n", origin.url("/ok"), origin.address());
     let v1 = b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 8080\r\n".to_vec();
     let mut v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
     v2.extend([203, 0, 113, 8, 192, 0, 2, 1, 0x12, 0x67, 0x1f, 0x90]);
     for (header, client) in [(v1, "203.0.113.7"), (v2, "203.0.113.8")] {
-        let mut wire = Wire::connect(doors.behind_a_proxy()).await.expect("it listens");
+        let mut wire = Wire::connect(ports.behind_a_proxy()).await.expect("it listens");
         // In pieces, as a network may deliver it.
         let (start, rest) = header.split_at(9);
         wire.send(start).await.expect("open");
@@ -334,10 +262,10 @@ async fn who_is_behind_a_load_balancer_is_told_apart() {
         wire.send(get.as_bytes()).await.expect("open");
         let reply = wire.reply(Expect::Body).await.expect("an answer");
         assert_eq!(reply.status, 200, "{}", reply.text());
-        let record = doors.record(client, |record| record["client"] == client).await;
+        let record = ports.record(client, |record| record["client"] == client).await;
         assert_eq!(record["outcome"], "ok");
     }
-    let mut wire = Wire::connect(doors.behind_a_proxy()).await.expect("it listens");
+    let mut wire = Wire::connect(ports.behind_a_proxy()).await.expect("it listens");
     wire.send(get.as_bytes()).await.expect("open");
     let (said, _how) = wire.ending().await.expect("an end");
     assert!(said.is_empty(), "the header is required: {}", String::from_utf8_lossy(&said));
@@ -345,30 +273,30 @@ async fn who_is_behind_a_load_balancer_is_told_apart() {
 
 #[tokio::test]
 async fn an_address_can_be_proof_enough() {
-    let (doors, origin) = (Doors::open(), Origin::start());
+    let (ports, origin) = (Ports::open(), Origin::start());
     let get = format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", origin.url("/ok"), origin.address());
     let ask = async |source: [u8; 4]| {
-        let mut wire = Wire::connect_from(source.into(), doors.both()).await.expect("all of 127/8 is local");
+        let mut wire = Wire::connect_from(source.into(), ports.both()).await.expect("all of 127/8 is local");
         wire.send(get.as_bytes()).await.expect("open");
         let reply = wire.reply(Expect::Body).await.expect("an answer");
         reply.header("x-proxy-error").unwrap_or("ok").to_owned()
     };
     assert_eq!(ask([127, 0, 7, 1]).await, "credentials_missing");
-    let wide = doors.gateway.admin(&["keys", "create", "--by-ip", "--allow-ip", "127.0.7.0/24"]);
+    let wide = ports.gateway.admin(&["keys", "create", "--by-ip", "--allow-ip", "127.0.7.0/24"]);
     assert_eq!(ask([127, 0, 7, 1]).await, "ok");
     assert_eq!(ask([127, 0, 8, 1]).await, "credentials_missing");
-    let _narrow = doors.gateway.admin(&["keys", "create", "--by-ip", "--allow-ip", "127.0.7.9"]);
+    let _narrow = ports.gateway.admin(&["keys", "create", "--by-ip", "--allow-ip", "127.0.7.9"]);
     let id = wide["id"].as_str().expect("a key has an id");
-    let _suspended = doors.gateway.admin(&["keys", "suspend", id]);
+    let _suspended = ports.gateway.admin(&["keys", "suspend", id]);
     assert_eq!(ask([127, 0, 7, 1]).await, "key_suspended");
     assert_eq!(ask([127, 0, 7, 9]).await, "ok", "the narrowest network decides");
-    let _same = doors.gateway.admin(&["keys", "create", "--by-ip", "--allow-ip", "127.0.7.9"]);
+    let _same = ports.gateway.admin(&["keys", "create", "--by-ip", "--allow-ip", "127.0.7.9"]);
     assert_eq!(ask([127, 0, 7, 9]).await, "credentials_missing", "two keys with one address are nobody");
     // The same over SOCKS5, with no login at all.
-    let _resumed = doors.gateway.admin(&["keys", "resume", id]);
-    let mut wire = Wire::connect_from([127, 0, 7, 1].into(), doors.both()).await.expect("local");
+    let _resumed = ports.gateway.admin(&["keys", "resume", id]);
+    let mut wire = Wire::connect_from([127, 0, 7, 1].into(), ports.both()).await.expect("local");
     wire.send(&[5, 1, 0]).await.expect("open");
     assert_eq!(wire.exactly(2).await.expect("a method"), [5, 0]);
-    wire.send(&request(1, "127.0.0.1", origin.address().port())).await.expect("open");
+    wire.send(&socks::request(socks::CONNECT, "127.0.0.1", origin.address().port())).await.expect("open");
     assert_eq!(wire.exactly(2).await.expect("a reply"), [5, 0]);
 }
