@@ -23,4 +23,4 @@ mod plan;
 mod policy;
 mod target;
 mod targeting;
-mod ways;
+pub(crate) mod ways;

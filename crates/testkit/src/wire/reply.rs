@@ -78,9 +78,14 @@ impl Credentials<'_> {
     /// The whole header line, CRLF included.
     #[must_use]
     pub fn header_line(&self) -> String {
-        let token = STANDARD.encode(format!("{}:{}", self.user, self.password));
-        format!("Proxy-Authorization: Basic {token}\r\n")
+        format!("Proxy-Authorization: {}\r\n", basic(self.user, self.password))
     }
+}
+
+/// The value of a field that shows credentials by the scheme Basic, whatever bytes they are.
+#[must_use]
+pub fn basic(user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> String {
+    format!("Basic {}", STANDARD.encode([user.as_ref(), b":", password.as_ref()].concat()))
 }
 
 impl Reply {

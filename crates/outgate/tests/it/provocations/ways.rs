@@ -1,6 +1,6 @@
 //! The ways in: the same faults over SOCKS5, TLS and HTTP/2, and what is said to who took the wrong one.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use outgate_faults::{Slug, socks5_reply};
@@ -16,14 +16,14 @@ use super::configured::Configured;
 use super::outputs::{Site, provoked};
 
 /// A gateway with a listener for each way in.
-struct Doors {
-    gateway: Configured,
+pub(crate) struct Doors {
+    pub(crate) gateway: Configured,
     ca: Ca,
     folder: TempDir,
 }
 
 impl Doors {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self::open_with("")
     }
 
@@ -44,19 +44,19 @@ impl Doors {
         Self { gateway, ca, folder }
     }
 
-    fn both(&self) -> SocketAddr {
+    pub(crate) fn both(&self) -> SocketAddr {
         self.gateway.listeners[0]
     }
 
-    fn http_only(&self) -> SocketAddr {
+    pub(crate) fn http_only(&self) -> SocketAddr {
         self.gateway.listeners[1]
     }
 
-    fn socks_only(&self) -> SocketAddr {
+    pub(crate) fn socks_only(&self) -> SocketAddr {
         self.gateway.listeners[2]
     }
 
-    fn tls(&self) -> SocketAddr {
+    pub(crate) fn tls(&self) -> SocketAddr {
         self.gateway.listeners[3]
     }
 
@@ -64,13 +64,17 @@ impl Doors {
         self.gateway.listeners[4]
     }
 
-    async fn over_tls(&self, alpn: &[&str]) -> Wire {
-        let wire = Wire::connect(self.tls()).await.expect("it listens");
+    pub(crate) async fn over_tls(&self, alpn: &[&str]) -> Wire {
+        self.over_tls_from(Ipv4Addr::LOCALHOST, alpn).await
+    }
+
+    pub(crate) async fn over_tls_from(&self, source: Ipv4Addr, alpn: &[&str]) -> Wire {
+        let wire = Wire::connect_from(source.into(), self.tls()).await.expect("it listens");
         wire.tls("localhost", self.ca.client(alpn)).await.expect("it speaks TLS")
     }
 
     /// The record that `found` is true of.
-    async fn record(&self, what: &str, found: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn record(&self, what: &str, found: impl Fn(&Value) -> bool) -> Value {
         until(what, || {
             let text = ["access.jsonl", "auth.jsonl"]
                 .map(|file| std::fs::read_to_string(self.gateway.data().join("records").join(file)));
@@ -81,17 +85,20 @@ impl Doors {
     }
 }
 
-fn login(user: &str, password: &str) -> Vec<u8> {
+/// SOCKS5's login with user name and password (RFC 1929).
+pub(crate) fn login(user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> Vec<u8> {
+    let (user, password) = (user.as_ref(), password.as_ref());
     let mut bytes = vec![1, user.len() as u8];
-    bytes.extend(user.bytes());
+    bytes.extend(user);
     bytes.push(password.len() as u8);
-    bytes.extend(password.bytes());
+    bytes.extend(password);
     bytes
 }
 
-fn request(command: u8, host: &str, port: u16) -> Vec<u8> {
+/// SOCKS5's request (RFC 1928, section 4).
+pub(crate) fn request(command: u8, host: &str, port: u16) -> Vec<u8> {
     let mut bytes = vec![5, command, 0];
-    match host.parse::<std::net::Ipv4Addr>() {
+    match host.parse::<Ipv4Addr>() {
         Ok(address) => {
             bytes.push(1);
             bytes.extend(address.octets());
@@ -257,17 +264,21 @@ async fn a_new_certificate_is_in_force_without_a_restart() {
 
 /// One HTTP/2 request; the answer's status and the slug it tells, and its body.
 async fn h2(doors: &Doors, request: http::Request<()>) -> (u16, Option<String>, Vec<u8>) {
-    let (stream, _) = doors.over_tls(&["h2"]).await.into_parts();
+    let (answer, body) = h2_over(doors.over_tls(&["h2"]).await, request).await;
+    let slug = answer.headers.get("x-proxy-error").map(|slug| slug.to_str().expect("ASCII").to_owned());
+    (answer.status.as_u16(), slug, body)
+}
+
+/// One HTTP/2 request over a connection that agreed to it; in a tunnel that opens, `/ok` is asked for.
+pub(crate) async fn h2_over(wire: Wire, request: http::Request<()>) -> (http::response::Parts, Vec<u8>) {
+    let (stream, _) = wire.into_parts();
     let (client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
     let driver = tokio::spawn(connection);
     let mut client = client.ready().await.expect("room for a stream");
     let is_tunnel = request.method() == http::Method::CONNECT;
     let (answer, mut up) = client.send_request(request, !is_tunnel).expect("a good request");
-    let answer = answer.await.expect("an answer");
-    let slug = answer.headers().get("x-proxy-error").map(|slug| slug.to_str().expect("ASCII").to_owned());
-    let status = answer.status().as_u16();
-    let mut body = answer.into_body();
-    if is_tunnel && status == 200 {
+    let (answer, mut body) = answer.await.expect("an answer").into_parts();
+    if is_tunnel && answer.status == 200 {
         let get = "GET /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
         up.send_data(Bytes::from_static(get.as_bytes()), true).expect("room");
     }
@@ -278,7 +289,7 @@ async fn h2(doors: &Doors, request: http::Request<()>) -> (u16, Option<String>, 
         all.extend_from_slice(&data);
     }
     driver.abort();
-    (status, slug, all)
+    (answer, all)
 }
 
 #[tokio::test]
