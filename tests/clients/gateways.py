@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Only ends a run that hangs: the slowest client, a browser, needs a few seconds.
-HANG = 90
+HANG = 60
 # How long between two looks at a file that another process writes.
 LOOK_AGAIN = 0.02
 
@@ -135,7 +135,7 @@ def start(way, outgate, folder, resolver, ports, certificates):
     """A gateway with this way in."""
     if not way.listener:
         return Quickstart(outgate, folder, resolver, ports)
-    certificate, key = certificates.files("proxy", "DNS:localhost,IP:127.0.0.1")
+    certificate, key = certificates.proxy
     listener = way.listener.format(certificate=certificate, key=key)
     return Configured(outgate, folder, resolver, ports, listener, way.by_source)
 
