@@ -2,7 +2,8 @@ import axios from 'axios';
 
 const [proxy, url] = process.argv.slice(2);
 const { protocol, hostname, port, username, password } = new URL(proxy);
-const settings = { protocol, host: hostname, port, auth: { username, password } };
+const auth = { username: decodeURIComponent(username), password: decodeURIComponent(password) };
+const settings = { protocol, host: hostname, port, auth };
 try {
   const answer = await axios.get(url, { proxy: settings, timeout: 30000 });
   console.log(answer.status, answer.statusText);

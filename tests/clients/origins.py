@@ -7,21 +7,33 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 NAME = "origin.test"
 BODY = b"hello from the origin\n"
+# The path whose answer is reset before it is complete.
+CUT = "/cut"
+HALF_WAY = 0.3
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        cut = self.path == CUT
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
-        self.send_header("Content-Length", str(len(BODY)))
+        self.send_header("Content-Length", str(len(BODY) + 1000 * cut))
         self.end_headers()
         self.wfile.write(BODY)
+        if cut:
+            self.close_connection = True
+            # The first half is seen everywhere before the reset overtakes it.
+            time.sleep(HALF_WAY)
+            # With this option a close is a reset.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            socket.close(self.connection.detach())
 
     def log_message(self, *_):
         pass
@@ -49,27 +61,31 @@ class Origin:
 
 
 class Certificates:
-    """A throw-away CA and the origin's certificate, made by openssl in `folder`."""
+    """A throw-away CA, and the certificates that it gives, made by openssl in `folder`."""
+
+    NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
     def __init__(self, folder: Path):
-        self.ca = folder / "ca.pem"
-        self.bundle = folder / "origin.pem"
-        ca_key, key, request = folder / "ca.key", folder / "origin.key", folder / "origin.csr"
-        extensions, certificate = folder / "extensions", folder / "origin.crt"
-        extensions.write_text(f"subjectAltName=DNS:{NAME}\nextendedKeyUsage=serverAuth\n")
-        new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        self.folder, self.ca, self.ca_key = folder, folder / "ca.pem", folder / "ca.key"
         subject = ["-subj", "/CN=Outgate throw-away test CA"]
-        openssl("req", "-x509", *new_key, "-keyout", ca_key, "-out", self.ca, "-days", "2", *subject)
-        openssl("req", "-new", *new_key, "-keyout", key, "-out", request, "-subj", f"/CN={NAME}")
+        openssl("req", "-x509", *self.NEW_KEY, "-keyout", self.ca_key, "-out", self.ca, "-days", "2", *subject)
+        self.origin = self.issue("origin", f"DNS:{NAME}")
+        self.proxy = self.issue("proxy", "DNS:localhost,IP:127.0.0.1")
+
+    def issue(self, who, names) -> "tuple[Path, Path]":
+        """A certificate for these names and its key, as files."""
+        request, extensions, key, certificate = (self.folder / f"{who}.{kind}" for kind in ("csr", "ext", "key", "crt"))
+        extensions.write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
+        openssl("req", "-new", *self.NEW_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={who}")
         openssl(
-            "x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", ca_key, "-CAcreateserial",
+            "x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key, "-CAcreateserial",
             "-extfile", extensions, "-out", certificate, "-days", "2",
         )
-        self.bundle.write_text(key.read_text() + certificate.read_text())
+        return certificate, key
 
     def server(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.bundle)
+        context.load_cert_chain(*self.origin)
         return context
 
 

@@ -1,19 +1,16 @@
 #!/usr/bin/env python3
-"""Runs real clients through a real gateway and looks at what each shows its user. Loopback only, no network.
+"""Runs the real clients against real gateways and checks what each of them shows when the proxy says no.
 
-    run.py [--outgate PATH] [--only NAME]... [--write-docs]
-
-Every client gets a gateway of its own: a wrong password slows the next one from the same address down, and one
-client's guesses must not decide what another sees. With --write-docs what was seen becomes docs/clients.md.
+Everything is on 127.0.0.1: origins in clear and in TLS, a resolver, and for each client and way in a gateway of its own: a
+wrong password slows the next one from the same address down, and one client's guesses must not decide what another sees. The
+gateway's records say whether the client came by the way that it was meant to. With --write-docs what was seen becomes
+docs/clients.md.
 """
 
 import argparse
 import concurrent.futures
-import json
 import os
 import re
-import selectors
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,35 +20,47 @@ from pathlib import Path
 
 import clients
 import document
-from clients import Shows
-from origins import BODY, NAME, Certificates, Origin, Resolver
+import gateways
+import web_page
+from clients import Client, Route, Shows
+from gateways import HANG, LOOK_AGAIN
+from origins import BODY, CUT, NAME, Certificates, Origin, Resolver
 
 ROOT = Path(__file__).resolve().parents[2]
 SNIPPETS = ("*.py", "*.mjs", "*.java")
-# Only ends a run that hangs: the slowest client, a browser, needs a few seconds.
-HANG = 90
 
 
 @dataclass(frozen=True)
 class Case:
     name: str
-    slug: "str | None" = None
+    outcome: str = "ok"
     status: int = 200
-    modifiers: str = ""
+    # What follows the key's id, as it stands in a URL.
+    user_suffix: str = ""
+    # Whether the client can be told: a tunnel's end comes too late.
+    is_told: bool = True
+
+    @property
+    def fails(self):
+        return self.outcome != "ok"
 
 
 RIGHT = Case("right password")
-EXIT = Case("right password, through an exit", modifiers="-pool-residential")
+# The client must decode what stands in the URL; quickstart has an exit in that pool.
+EXIT = Case("right password, the user name percent-encoded, through an exit", user_suffix="%2Dpool-residential")
+ENCODED = Case("right password, the user name percent-encoded", user_suffix="%2Dpool%2Ddirect")
 WRONG = Case("wrong password", "credentials_wrong", 407)
 PORT = Case("denied port", "port_denied", 403)
 HOST = Case("unknown host", "dns_not_found", 502)
-CASES = (RIGHT, EXIT, WRONG, PORT, HOST)
+# A reset, and the gateway's record.
+MIDWAY = Case("reset midway", "target_reset", is_told=False)
 
 
 @dataclass
 class Seen:
-    """One client in one case over one scheme."""
+    """One client in one case by one way over one scheme."""
 
+    route: Route
     case: Case
     scheme: str
     code: int
@@ -59,80 +68,44 @@ class Seen:
     problems: list
 
 
-class Gateway:
-    """`outgate quickstart` in a throw-away data folder, on free ports."""
-
-    def __init__(self, outgate, folder, resolver, ports):
-        self.stderr = open(folder / "gateway.log", "w+")
-        opened = [word for port in ports for word in ("--allow-port", str(port))]
-        command = [outgate, "quickstart", "--listen", "127.0.0.1:0", "--console", "127.0.0.1:0", "--data", folder / "data"]
-        command += ["--allow-target", "127.0.0.0/8", *opened, "--json"]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self.stderr, text=True,
-            env=os.environ | {"OUTGATE_DNS_SERVERS": resolver},
-        )
-        try:
-            self.ready = json.loads(self.first_line())
-        except ValueError as error:
-            self.stop()
-            raise SystemExit(f"the gateway did not become ready ({error}):\n{self.log()}")
-        self.address = self.ready["proxy_url"].rsplit("@", 1)[-1].rstrip("/")
-
-    def first_line(self):
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            if not selector.select(timeout=HANG):
-                raise ValueError("no line on stdout")
-        return self.process.stdout.readline()
-
-    def proxy(self, case):
-        secret = "wrong-password" if case is WRONG else self.ready["secret"]
-        return f"http://{self.ready['key_id']}{case.modifiers}:{secret}@{self.address}"
-
-    def log(self):
-        self.stderr.seek(0)
-        return self.stderr.read()
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
 class Matrix:
     def __init__(self, outgate, folder):
         self.outgate, self.folder = outgate, folder
-        certificates = Certificates(folder)
+        self.certificates = Certificates(folder)
         self.resolver = Resolver()
-        self.origins = {"http": Origin(), "https": Origin(certificates.server())}
-        self.environment = clients.environment(folder, certificates.ca)
-        self.places = clients.places(ROOT) | {"trust": str(clients.java_trust(folder, certificates.ca))}
+        self.origins = {"http": Origin(), "https": Origin(self.certificates.server())}
+        self.ports = [origin.port for origin in self.origins.values()]
+        self.environment = clients.environment(folder, self.certificates.ca)
+        trusted = {"ca": str(self.certificates.ca), "trust": str(clients.java_trust(folder, self.certificates.ca))}
+        self.places = clients.places(ROOT) | trusted
         stage(Path(self.places["snippets"]))
+
+    def gateway(self, way):
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        return gateways.start(way, self.outgate, folder, self.resolver.address, self.ports, self.certificates)
 
     def url(self, client, case, scheme):
         if case is HOST:
             return f"{scheme}://nosuch.invalid/"
         port = client.denied_port if case is PORT else self.origins[scheme].port
-        return f"{scheme}://{NAME}:{port}/"
+        return f"{scheme}://{NAME}:{port}{CUT if case is MIDWAY else '/'}"
 
-    def run_client(self, client):
-        """Every case over both schemes, and the client's own name for its version."""
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        gateway = Gateway(self.outgate, folder, self.resolver.address, [origin.port for origin in self.origins.values()])
+    def run_route(self, client, route):
+        """Every case over every scheme."""
+        gateway = self.gateway(route.way)
         try:
-            seen = [self.run_case(client, gateway, case, scheme) for case in CASES for scheme in ("http", "https")]
+            seen = [self.run_case(client, route, gateway, case, scheme) for case, scheme in wanted(route)]
         finally:
             gateway.stop()
         if any(one.problems for one in seen):
-            print(f"--- the gateway's log during {client.name}\n{gateway.log()}---", file=sys.stderr)
-        return self.version(client), seen
+            print(f"--- the gateway's log during {client.name}, {route.way.name}\n{gateway.log()}---", file=sys.stderr)
+        return seen
 
-    def run_case(self, client, gateway, case, scheme):
-        url = self.url(client, case, scheme)
-        argv = client.argv(self.places, gateway.proxy(case), url)
+    def run_case(self, client, route, gateway, case, scheme):
+        secret = "wrong-password" if case is WRONG else gateway.secret
+        proxy = gateways.proxy_url(route.way, gateway, case.user_suffix, secret)
+        argv = route.argv(self.places, proxy, self.url(client, case, scheme))
+        before = {record["request_id"] for record in gateway.records()}
         try:
             done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=HANG, env=self.environment,
                                   stdin=subprocess.DEVNULL)
@@ -140,32 +113,28 @@ class Matrix:
             output = significant(done.stdout) + significant(done.stderr, client.keep_lines)
         except subprocess.TimeoutExpired:
             code, raw, output = -1, "", ["(nothing for %d s)" % HANG]
-        seen = Seen(case, scheme, code, self.plain("\n".join(output), client, gateway), [])
-        seen.problems = list(problems(client, seen))
+        seen = Seen(route, case, scheme, code, self.plain("\n".join(output), route.way, gateway), [])
+        seen.problems = [*problems(client, seen), *unrecorded(gateway, route.way, case, before)]
         mark = "FAIL" if seen.problems else "ok"
-        print(f"  {mark:4} {client.name}: {case.name}, {scheme}", flush=True)
+        print(f"  {mark:4} {client.name}, {route.way.name}: {case.name}, {scheme}", flush=True)
         for problem in seen.problems:
             print(f"       {problem}\n       exit status {code}; it showed:\n{raw}", file=sys.stderr, flush=True)
         return seen
 
-    def plain(self, output, client, gateway):
+    def plain(self, output, way, gateway):
         """What changes from run to run gets a name."""
         for real, name in (
-            (gateway.address, "127.0.0.1:8080"),
-            (gateway.ready["secret"], "SECRET"),
-            (gateway.ready["key_id"], "KEY"),
+            (gateway.address, way.shown),
+            (gateway.secret, "SECRET"),
+            (gateway.key, "KEY"),
             (self.places["snippets"] + "/", ""),
-            *((f"{NAME}:{origin.port}", NAME) for origin in self.origins.values()),
-            *((f"port={origin.port}", "port=PORT") for origin in self.origins.values()),
-            *((str(origin.port), "PORT") for origin in self.origins.values()),
+            *((f"{NAME}:{port}", NAME) for port in self.ports),
+            *((f"port={port}", "port=PORT") for port in self.ports),
+            *((str(port), "PORT") for port in self.ports),
         ):
             output = output.replace(real, name)
-        for exit_id in re.findall(r"(?i)x-outgate-exit: (\S+)", output):
-            output = output if exit_id == "direct" else output.replace(exit_id, "EXIT")
         for pattern, name in (
-            (r"(?i)(x-outgate-request-id: )\S+", r"\1REQUEST-ID"),
             (r"\boutgate-[a-z0-9]{6}\b", "GATEWAY"),
-            (r"(?i)\n?(?:< )?date: [^\n]*", ""),
             (r"0x[0-9a-f]{6,}", "0x…"),
             (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE TIME"),
         ):
@@ -176,6 +145,15 @@ class Matrix:
         argv = [part.format(**self.places) for part in client.version]
         done = subprocess.run(argv, capture_output=True, text=True, env=self.environment)
         return (done.stdout.strip() or "unknown").splitlines()[0].split(" (")[0].rstrip(".")
+
+
+def wanted(route):
+    """The cases of a route, each with its scheme."""
+    cases = [RIGHT, ENCODED if route.way.listener else EXIT, WRONG, PORT, HOST, MIDWAY]
+    if route.way.by_source:
+        cases = [case for case in cases if case not in (ENCODED, WRONG)]
+    schemes = [scheme for scheme, shows in (("http", route.http), ("https", route.https)) if shows]
+    return [(case, scheme) for case in cases for scheme in schemes if case is not EXIT or scheme == "https"]
 
 
 def stage(folder):
@@ -204,7 +182,10 @@ def problems(client, seen):
     text = BODY.decode().strip()
     if seen.code == -1:
         yield "it hung"
-    elif seen.case.slug is None:
+    elif not seen.case.is_told:
+        if seen.code == 0:
+            yield "exit status 0 for half an answer"
+    elif not seen.case.fails:
         if seen.code != 0 or text not in seen.output:
             yield "the origin's answer did not arrive"
     else:
@@ -212,15 +193,38 @@ def problems(client, seen):
             yield "the origin's answer arrived in spite of the fault"
         if seen.code == 0 and (seen.scheme == "https" or client.fails_on_status):
             yield "exit status 0 in spite of the fault"
-        promised = client.http if seen.scheme == "http" else client.https
-        if seen.case is WRONG and client.wrong_password:
-            promised = client.wrong_password
-        if promised is Shows.SLUG and seen.case.slug not in seen.output:
-            yield f"no {seen.case.slug} in what it shows"
-        if promised is Shows.STATUS and str(seen.case.status) not in seen.output:
-            yield f"no {seen.case.status} in what it shows"
-        if promised is Shows.BODY and not seen.output:
-            yield "nothing shown"
+        yield from unkept(seen)
+
+
+def unkept(seen):
+    """What a failure was promised to show and does not."""
+    route = seen.route
+    promised = route.http if seen.scheme == "http" else route.https
+    if seen.case is WRONG and route.wrong_password:
+        promised = route.wrong_password
+    shown = {
+        Shows.SLUG: seen.case.outcome in seen.output,
+        Shows.STATUS: str(seen.case.status) in seen.output,
+        Shows.SOCKS: "SOCKS" in seen.output,
+        Shows.BODY: bool(seen.output),
+        Shows.NOTHING: True,
+    }
+    if not shown[promised]:
+        yield f"{promised.value} is not in what it shows"
+
+
+def unrecorded(gateway, way, case, before):
+    """Whether the gateway has no record of it, by this way."""
+    deadline = time.monotonic() + HANG
+    while True:
+        new = [record for record in gateway.records() if record["request_id"] not in before]
+        found = [record for record in new if record["outcome"] == case.outcome]
+        if any(record["protocol"] == way.recorded for record in found):
+            return
+        if time.monotonic() > deadline:
+            yield f"no record of {case.outcome} over {way.recorded}; records: {new}"
+            return
+        time.sleep(LOOK_AGAIN)
 
 
 def main():
@@ -231,18 +235,31 @@ def main():
     arguments = parser.parse_args()
     if arguments.write_docs and arguments.only:
         parser.error("--write-docs needs every client")
-    wanted = [client for client in clients.CLIENTS if not arguments.only or any(part in client.name for part in arguments.only)]
-    if not wanted:
+    chosen = [client for client in clients.CLIENTS if not arguments.only or any(part in client.name for part in arguments.only)]
+    if not chosen:
         parser.error("no such client")
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="outgate-clients-") as folder:
-        matrix = Matrix(arguments.outgate, Path(folder))
+        matrix = Matrix(arguments.outgate.resolve(), Path(folder))
         with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            results = list(zip(wanted, pool.map(matrix.run_client, wanted)))
-    failed = sum(bool(one.problems) for _, (_, seen) in results for one in seen)
-    total = sum(len(seen) for _, (_, seen) in results)
-    print(f"{total - failed} of {total} as expected, {len(wanted)} clients, {time.monotonic() - started:.0f} s")
+            # The slow ones, which stand last, begin first.
+            routes = {
+                (client.name, route): pool.submit(matrix.run_route, client, route)
+                for client in reversed(chosen) for route in client.routes
+            }
+            page = None if arguments.only else pool.submit(web_page.check, matrix)
+            versions = {client.name: pool.submit(matrix.version, client) for client in chosen}
+        results = [
+            (client, versions[client.name].result(), [one for route in client.routes for one in routes[client.name, route].result()])
+            for client in chosen
+        ]
+        wrong = page.result() if page else []
+    for problem in wrong:
+        print(f"  FAIL the page in a browser: {problem}", file=sys.stderr)
+    failed = sum(bool(one.problems) for _, _, seen in results for one in seen) + len(wrong)
+    total = sum(len(seen) for _, _, seen in results)
+    print(f"{total} runs of {len(chosen)} clients, {failed} problems, {time.monotonic() - started:.0f} s")
     if arguments.write_docs and not failed:
         page = ROOT / "docs/clients.md"
         page.write_text(document.page(results, Path(__file__).parent))

@@ -41,7 +41,8 @@ pub enum Connection {
     Close,
 }
 
-/// A whole answer. It is at most about 1200 bytes, one segment: some clients read no more of a failed CONNECT.
+/// A whole answer. It is at most about 1200 bytes, one segment: some clients read no more of a failed CONNECT. Only
+/// [`Answer::with_body`] makes it longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Answer {
@@ -53,7 +54,7 @@ pub struct Answer {
     pub reason: String,
     /// The fields, without `Connection`.
     pub headers: Vec<(&'static str, String)>,
-    /// One line of printable ASCII.
+    /// One line of printable ASCII, unless [`Answer::with_body`] put another in its place.
     pub body: String,
     /// Whether the dialect closes the connection whatever the edge wants.
     pub close: bool,
@@ -117,6 +118,18 @@ impl Answer {
             text.push_str(&self.body);
         }
         text.into_bytes()
+    }
+
+    /// The same fault with another body, of this media type.
+    pub fn with_body(mut self, kind: &str, body: String) -> Answer {
+        for (name, value) in &mut self.headers {
+            match *name {
+                "Content-Type" => kind.clone_into(value),
+                "Content-Length" => *value = body.len().to_string(),
+                _ => {}
+            }
+        }
+        Answer { body, ..self }
     }
 
     /// What becomes of the connection, given what the edge wants.

@@ -107,8 +107,8 @@ catalogue! {
         wait Wait::Unknown;
         Gateway, Raised::Yes;
         says "{spoken} was spoken to a port that expects {expected}";
-        cause "The first bytes belong to another protocol than the one this port serves: an `https://` proxy URL on a plain port, a `socks5://` URL on an HTTP port, an HTTP/2 preface where HTTP/1.1 is expected, or the reverse. The client shows it as a TLS error, a wrong version number or an early close.";
-        fix "Correct the scheme of the *proxy's* URL, not the target's: `http://` for a plain port even when the targets are https sites, `https://` only for a port with TLS, `socks5h://` for SOCKS5. The sentence says which one the port takes (`http://` means plain HTTP to the proxy, also for https targets).";
+        cause "The first bytes belong to another protocol than the one this port serves: an `https://` proxy URL on a plain port, a `socks5://` URL on an HTTP port, an HTTP/2 preface where HTTP/1.1 is expected, or the reverse. The client shows it as a TLS error, a wrong version number or an early close. Or the proxy's own address was opened as if a web site were there: a browser then gets a page that says how to use it.";
+        fix "Correct the scheme of the *proxy's* URL, not the target's: `http://` for a plain port even when the targets are https sites, `https://` only for a port with TLS, `socks5h://` for SOCKS5. The sentence says which one the port takes (`http://` means plain HTTP to the proxy, also for https targets). If you opened the address in a browser, enter it in the browser's proxy settings instead.";
     }
 
     ClientTlsFailed client_tls_failed(what = "the client sent the alert UnknownCA") {
@@ -149,7 +149,7 @@ catalogue! {
         wait Wait::Unknown;
         Gateway, Raised::Yes;
         says "malformed credentials: {what}";
-        cause "There is a `Proxy-Authorization` field that cannot be read: another scheme than Basic, broken base64, no colon between key and secret, or characters that a user name cannot have.";
+        cause "There is a `Proxy-Authorization` field that cannot be read: another scheme than Basic, broken base64, no colon between key and secret, an empty user name or password, characters that a user name cannot have, or credentials that the client took out of a proxy URL without decoding them (`%2D` where `-` is meant).";
         fix "Encode `KEY:SECRET` with base64, without a line break at the end (`printf`, not `echo`), after the word `Basic` and one space. In a proxy URL percent-encode special characters once, not twice. The user name is the key id followed by its modifiers.";
     }
 

@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 use crate::foreign::Foreign;
+use crate::framing::Framing;
 use crate::head::{HeadLimits, end_of_head};
 use crate::identify::Login;
 use crate::pump::Scratch;
@@ -29,6 +30,9 @@ const EARLY_BYTES: usize = 16 * 1024;
 /// in RFC 9112 forbids; closing looks the same from here. nginx, Squid and Envoy take both for gone at once, HAProxy by
 /// default neither: here an answer that comes soon is still delivered, and who is really gone holds a thread no longer.
 const HALF_CLOSED: Duration = Duration::from_secs(3);
+
+/// The most of a refused request's body that is read for the sake of the next request.
+pub(crate) const MOST_UNWANTED: usize = 64 * 1024;
 
 /// A client's connection.
 pub(crate) struct Client {
@@ -125,6 +129,24 @@ impl Client {
         }
         let rest = self.buffer.split_off(length);
         Ok(std::mem::replace(&mut self.buffer, rest))
+    }
+
+    /// Reads away a body that nobody wants, so that the next request can come; false if it can't: too much, too late, or none.
+    pub(crate) async fn discard(&mut self, scratch: &Scratch, body: &mut Framing, deadline: Instant) -> bool {
+        let mut away = 0;
+        loop {
+            let Ok(scan) = body.scan(&self.buffer) else { return false };
+            self.buffer.drain(..scan.body);
+            away += scan.body;
+            if scan.ended || away > MOST_UNWANTED {
+                return scan.ended;
+            }
+            let (io, buffer) = (&mut self.io, &mut self.buffer);
+            match timeout_at(deadline, poll_fn(|cx| scratch.poll_append(cx, io, buffer, EARLY_BYTES))).await {
+                Ok(Ok(read)) if read > 0 => {}
+                _ => return false,
+            }
+        }
     }
 
     /// Writes all of it, in one write if the kernel takes it. A client that asks and never reads is let go.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use outgate_egress::Host;
 use outgate_faults::fact::Seconds;
 use outgate_faults::raise;
 use ppp::{HeaderResult, PartialResult};
@@ -11,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::client::Client;
 use crate::core::Core;
@@ -68,7 +70,8 @@ pub(crate) async fn enter(core: Rc<Core>, mut io: TcpStream, peer: SocketAddr, l
     drop(in_hand);
     match shaken {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(h2_door::ALPN) => {
-            h2_door::attend(core.clone(), stream, peer, listener).await;
+            let called = called(&stream);
+            h2_door::attend(core.clone(), stream, peer, &called, listener).await;
         }
         Ok(Ok(stream)) => {
             let client = Client::new(Stream::Tls(Box::new(stream)), peer, timeouts);
@@ -82,6 +85,13 @@ pub(crate) async fn enter(core: Rc<Core>, mut io: TcpStream, peer: SocketAddr, l
         Err(_) => Visit::unasked(&core, peer, tls_record(), &raise::request_timeout(Seconds(timeouts.head))),
     }
     drop(place);
+}
+
+/// The host that a client connected to, as it stands in an authority: what it said in its handshake, or the address.
+fn called(stream: &TlsStream<TcpStream>) -> String {
+    let (io, tls) = stream.get_ref();
+    let address = || io.local_addr().map(|address| Host::Ip(address.ip().to_canonical()).to_string());
+    tls.server_name().map_or_else(|| address().unwrap_or_default(), str::to_owned)
 }
 
 /// What is known of a connection that does not get beyond its TLS handshake.

@@ -55,14 +55,29 @@ impl Claim {
     /// Reads a user name; the password is the secret.
     pub(crate) fn of(user: &[u8], secret: Vec<u8>) -> Result<Self, Fault> {
         let user = std::str::from_utf8(user).map_err(|_| raise::credentials_malformed("the user name is not UTF-8"))?;
+        if user.is_empty() {
+            return Err(raise::credentials_malformed("the user name is empty, it begins with the key's id"));
+        }
         if user.chars().any(char::is_control) {
             return Err(raise::credentials_malformed("the user name contains a control character"));
+        }
+        // No id, modifier or secret has a percent sign of its own.
+        for (what, text) in [("user name", user.as_bytes()), ("password", &secret)] {
+            if is_percent_encoded(text) {
+                let told = format_args!("the {what} is still percent-encoded (%40 for @), it must be decoded before it is sent");
+                return Err(raise::credentials_malformed(told));
+            }
         }
         let (key, rest) = user.split_once('-').unwrap_or((user, ""));
         // An id that can't exist is wrong in the same way as one that doesn't.
         let key = KeyId::parse(key).map_err(|_| raise::credentials_wrong())?;
         Ok(Self { key, secret, modifiers: Modifiers::parse(rest) })
     }
+}
+
+/// Whether some of it is written as in a URL (RFC 3986, section 2.1), as a client sends it that took it out of one as it was.
+fn is_percent_encoded(text: &[u8]) -> bool {
+    text.windows(3).any(|three| three[0] == b'%' && three[1..].iter().all(u8::is_ascii_hexdigit))
 }
 
 impl Modifiers {
@@ -140,7 +155,11 @@ mod tests {
             (basic(b"abcd:abc").replace("Basic", "bAsIc"), Ok(("abcd", "abc"))),
             (basic(b"abcd:abcd").trim_end_matches('=').to_owned(), Ok(("abcd", "abcd"))),
             (basic(b"ABCD:secret"), Err(Slug::CredentialsWrong)),
-            (basic(b":secret"), Err(Slug::CredentialsWrong)),
+            (basic(b"abcd-city-50%:100%x%4"), Ok(("abcd", "100%x%4"))),
+            (basic(b":secret"), Err(Slug::CredentialsMalformed)),
+            (basic(b":"), Err(Slug::CredentialsMalformed)),
+            (basic(b"abcd%2Dcountry-us:secret"), Err(Slug::CredentialsMalformed)),
+            (basic(b"abcd:p%c3%A9"), Err(Slug::CredentialsMalformed)),
             (basic(b"abcd"), Err(Slug::CredentialsMalformed)),
             (basic(b"ab\x01d:secret"), Err(Slug::CredentialsMalformed)),
             (basic(b"ab\xffd:secret"), Err(Slug::CredentialsMalformed)),

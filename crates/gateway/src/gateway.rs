@@ -6,7 +6,7 @@ use std::net::{IpAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use outgate_egress::Egress;
 use outgate_faults::Fault;

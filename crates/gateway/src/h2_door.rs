@@ -52,10 +52,12 @@ const FIELD_OVERHEAD: usize = 32;
 const OWN_FIELDS: usize = 16;
 
 /// The life of one HTTP/2 connection. Ends when both sides are done, the client breaks the rules, or nothing happens for long.
+/// `called` is the host that the client took this gateway for when it connected.
 pub(crate) async fn attend(
     core: Rc<Core>,
     io: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
+    called: &str,
     listener: Rc<ListenerSettings>,
 ) {
     let settings = core.settings();
@@ -96,7 +98,7 @@ pub(crate) async fn attend(
                 }
                 Some(Ok((request, respond))) => {
                     untold = false;
-                    let exchange = Exchange::new(request, respond);
+                    let exchange = Exchange::new(request, respond, called);
                     let client = Client::new(Stream::H2(Box::new(exchange)), peer, &settings.timeouts);
                     let (core, listener, quiet_since) = (core.clone(), listener.clone(), quiet_since.clone());
                     spawn_local(async move {
@@ -178,7 +180,7 @@ enum Answer {
 }
 
 impl Exchange {
-    fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
+    fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>, called: &str) -> Self {
         let (parts, body) = request.into_parts();
         let is_connect = parts.method == Method::CONNECT;
         let has_length = parts.headers.contains_key(header::CONTENT_LENGTH);
@@ -188,7 +190,7 @@ impl Exchange {
             (_, true) => Upload::Ended,
         };
         let is_head = parts.method == Method::HEAD;
-        let ready = told_as_http1(&parts, upload == Upload::Chunked).into();
+        let ready = told_as_http1(&parts, upload == Upload::Chunked, called).into();
         Self { ready, body, upload, is_head, is_connect, answer: Answer::Head(respond, Vec::new()) }
     }
 
@@ -257,14 +259,19 @@ impl Exchange {
 }
 
 /// A request's head as HTTP/1.1 writes it.
-fn told_as_http1(parts: &http::request::Parts, chunked: bool) -> Vec<u8> {
+fn told_as_http1(parts: &http::request::Parts, chunked: bool, called: &str) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
     let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let is_ours = parts.uri.host().is_some_and(|host| host.eq_ignore_ascii_case(called));
     // Writing to a Vec can't fail.
     let _ = match parts.uri.scheme_str() {
+        // In HTTP/2 a request to this server looks like one through it: what it is for says the host.
+        Some("https") if parts.method != Method::CONNECT && is_ours => {
+            write!(head, "{} {path} HTTP/1.1\r\nHost: {authority}\r\n", parts.method)
+        }
         Some(scheme) if parts.method != Method::CONNECT => {
             // An OPTIONS of the whole server has no path in the form that proxies get (RFC 9112, section 3.2.4).
-            let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
             let path = if path == "*" { "" } else { path };
             write!(head, "{} {scheme}://{authority}{path} HTTP/1.1\r\nHost: {authority}\r\n", parts.method)
         }

@@ -176,7 +176,7 @@ impl Target {
     }
 
     /// Reads `host:port`; without a default the port must be there.
-    fn authority(text: &str, default: Option<u16>) -> Result<Self, Fault> {
+    pub(crate) fn authority(text: &str, default: Option<u16>) -> Result<Self, Fault> {
         if text.contains('@') {
             return Err(raise::malformed_target("credentials belong in Proxy-Authorization, not in the target"));
         }
@@ -380,6 +380,10 @@ fn forward(
     }
     let (scheme, rest) = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => (scheme, rest),
+        _ if target.starts_with('/') => {
+            let expected = "HTTP as to a proxy (the full URL as in GET http://host/path, or CONNECT host:port)";
+            return Err(raise::wrong_protocol("HTTP as to a web server", expected));
+        }
         _ => return Err(raise::malformed_target("this is a proxy: send the full URL (http://host/path), or CONNECT host:port")),
     };
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -87,7 +87,11 @@ pub(crate) fn prove(
     };
     let Some(account) = account.filter(|_| proven) else {
         throttle.failed(source, id, nanos);
-        return Err(told(raise::credentials_wrong()));
+        // Whether there is such a key is not said by it.
+        return Err(told(match claim.secret.is_empty() {
+            true => raise::credentials_malformed("the password is empty, it is the key's secret"),
+            false => raise::credentials_wrong(),
+        }));
     };
     standing(&account, source, now).map_err(told)?;
     Ok(Caller { account, modifiers: claim.modifiers })

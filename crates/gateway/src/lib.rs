@@ -6,7 +6,7 @@
 //!
 //! | verb | modules |
 //! |---|---|
-//! | read | `client_door` (PROXY protocol, TLS), `h2_door`, `socks`, `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `framing` (bodies) |
+//! | read | `client_door` (PROXY protocol, TLS), `h2_door`, `socks`, `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `page` (for a web browser that opens the proxy's address), `framing` (bodies) |
 //! | identify | `identify`, `credentials`, `accounts`, `sources`, `throttle` |
 //! | admit | `admit`, `policy`, `limits`, `load` (what the gateway carries at once; `memory`) |
 //! | choose | `choose`, `offers` (the cities there are), `fleet` (over the crate `outgate_fleet`) |
@@ -52,6 +52,7 @@ mod load;
 mod memory;
 mod offers;
 mod own;
+mod page;
 mod places;
 pub mod policy;
 mod pump;

@@ -18,6 +18,7 @@ use crate::foreign::Foreign;
 use crate::forward::{Exchange, Exchanged, Moved};
 use crate::gateway::Gateway;
 use crate::head::{Asked, Forward, Target, Version, Want};
+use crate::page;
 use crate::pump::Flow;
 use crate::record::{Record, Stage};
 use crate::settings::{ListenerSettings, SessionRules};
@@ -84,6 +85,7 @@ pub(crate) async fn refuse(core: Rc<Core>, mut client: Client, listener: Rc<List
     // An answer is read only by who has asked.
     match client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await {
         Ok(_) | Err(NoHead::Fault(_)) => {
+            visit.is_head = client.buffer.starts_with(b"HEAD ");
             let served = tell(&core, &listener, &mut client, &mut visit, fault).await;
             visit.end(&core, &client, &served);
             client.linger(&core.scratch, settings.timeouts.linger).await;
@@ -314,6 +316,7 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
     let teller =
         Teller { hop: &visit.settings.name, request_id: &visit.id, realm: "outgate", date: &core.date(), docs_url: None };
     let answer = fault.answer(&listener.dialect, &teller);
+    let answer = page::for_browser(answer, &visit.id, &client.buffer, listener);
     // What follows an unreadable request can't be trusted; a gateway that shuts down has nothing more to say.
     // Behind a refused CONNECT, bytes meant for the tunnel may be on their way and must not be read as a request; only a
     // client that is asked for credentials waits for that answer.
@@ -328,9 +331,14 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
     };
     visit.record.status = Some(answer.status);
     visit.refused(&fault);
-    match client.write(&answer.to_http1(body, wanted)).await {
-        Ok(()) => Served::badly(after, fault),
-        Err(_) => Served::badly(After::Gone, fault),
+    let after = match client.write(&answer.to_http1(body, wanted)).await {
+        Ok(()) => after,
+        Err(_) => After::Gone,
+    };
+    let deadline = tokio::time::Instant::now() + core.settings().timeouts.head;
+    match after == After::Next && !client.discard(&core.scratch, &mut visit.unread, deadline).await {
+        true => Served::badly(After::Close, fault),
+        false => Served::badly(after, fault),
     }
 }
 

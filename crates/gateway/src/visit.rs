@@ -9,7 +9,7 @@ use outgate_faults::{Fault, raise, success_headers};
 
 use crate::activity::InHand;
 use crate::admit::{Permit, Rules, admit};
-use crate::client::Client;
+use crate::client::{Client, MOST_UNWANTED};
 use crate::core::Core;
 use crate::credentials::Claim;
 use crate::dial::{Dialed, Undialed};
@@ -35,6 +35,8 @@ pub(crate) struct Visit {
     activated: bool,
     /// Whether the connection can take another request after a refusal.
     pub(crate) reusable: bool,
+    /// The request's body, if a refusal leaves it unread.
+    pub(crate) unread: Framing,
     pub(crate) is_head: bool,
 }
 
@@ -50,6 +52,7 @@ impl Visit {
             _in_hand: core.activity.begin(),
             activated: listener.activated,
             reusable: false,
+            unread: Framing::NONE,
             is_head: false,
         }
     }
@@ -141,7 +144,11 @@ impl Visit {
         self.reusable = asked.keep_alive
             && match &asked.want {
                 Want::Tunnel(_) => client.buffer.is_empty(),
-                Want::Forward(_, forward) => forward.body == Framing::NONE,
+                Want::Forward(_, forward) => {
+                    self.unread = forward.body.clone();
+                    // Who waits for 100 (Continue) and is refused may send the body or not: what comes next can't be told.
+                    forward.body == Framing::NONE || (!forward.expects_continue && can_be_discarded(&forward.body))
+                }
                 Want::Here(_) => true,
             };
     }
@@ -195,5 +202,14 @@ impl Visit {
             put(&["X-Outgate-Attempts: ", &record.attempts.to_string(), "\r\n"]);
         }
         fields
+    }
+}
+
+/// Whether a body is not known to be too long to be read for nothing.
+fn can_be_discarded(body: &Framing) -> bool {
+    match body {
+        Framing::Length(length) => *length <= MOST_UNWANTED as u64,
+        Framing::Chunked(_) => true,
+        Framing::UntilClose => false,
     }
 }

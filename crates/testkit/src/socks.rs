@@ -28,9 +28,9 @@ pub enum Said {
 /// # Panics
 /// If a field does not fit its length byte.
 #[must_use]
-pub fn login(credentials: Credentials<'_>) -> Vec<u8> {
-    let field = |text: &str| [&[byte(text.len())], text.as_bytes()].concat();
-    [&[1], field(credentials.user).as_slice(), &field(credentials.password)].concat()
+pub fn login(user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> Vec<u8> {
+    let field = |bytes: &[u8]| [&[byte(bytes.len())], bytes].concat();
+    [&[1], field(user.as_ref()).as_slice(), &field(password.as_ref())].concat()
 }
 
 /// A request: its command, and where to.
@@ -64,7 +64,7 @@ pub async fn ask(door: SocketAddr, credentials: Option<Credentials<'_>>, request
         return Ok((Said::Method(chosen[1]), wire));
     }
     if let Some(credentials) = credentials {
-        wire.send(&login(credentials)).await?;
+        wire.send(&login(credentials.user, credentials.password)).await?;
         let verdict = wire.exactly(2).await?;
         if verdict != [1, 0] {
             return Ok((Said::Login(verdict[1]), wire));

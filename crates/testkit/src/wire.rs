@@ -22,7 +22,7 @@ use crate::patience::HANG;
 use crate::stream::Stream;
 
 use self::reply::parse_head;
-pub use self::reply::{Credentials, Ending, Expect, Reply, WireError};
+pub use self::reply::{Credentials, Ending, Expect, Reply, WireError, basic};
 
 /// One connection, and what was read from it but not yet asked for.
 #[derive(Debug)]

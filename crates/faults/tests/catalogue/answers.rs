@@ -157,6 +157,18 @@ fn head_has_the_length_but_not_the_body() {
 }
 
 #[test]
+fn another_body_is_framed_as_exactly() {
+    let line = raise::wrong_protocol("TLS", "HTTP/1.1").answer(&Dialect::outgate(), &TELLER);
+    let page = line.clone().with_body("text/html; charset=utf-8", "<p>caf\u{e9}".to_owned());
+    assert_eq!(page.header("Content-Type"), Some("text/html; charset=utf-8"));
+    assert_eq!(page.header("Content-Length"), Some("8"), "bytes, not characters");
+    let others = |answer: &Answer| -> Vec<_> {
+        answer.headers.iter().filter(|(name, _)| !name.starts_with("Content-")).cloned().collect()
+    };
+    assert_eq!((page.slug, page.status, others(&page)), (line.slug, line.status, others(&line)));
+}
+
+#[test]
 fn http2_fields_are_lower_case_and_without_connection() {
     let answer = raise::no_exit("country us").answer(&Dialect::outgate(), &TELLER);
     let names: Vec<String> = answer.http2_headers().map(|(name, _)| name).collect();

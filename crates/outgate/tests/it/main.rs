@@ -5,13 +5,15 @@
 //! `documents` holds documents 000 and 001 against their dialects, row by row; `http` is forwarding by the
 //! rules of RFC 9110 and 9112; `failover` is exits that fail and sessions that move; `fleet` is pools, places, sessions and
 //! health with exits by the hundred; `agent` is `outgate exit` as a process; `geo` is where exits are by their addresses;
-//! `own` is what a key asks about itself; `transfer` moves bytes in bulk and holds tunnels open; `ledger` is usage, plans and
-//! key states under traffic; `life` is reloads, restarts and the end; `attack` is hostile input, `hostile` hostile frames of
-//! HTTP/2; `command` is the command line; `tidy` keeps the catalogue, its pages and its provocations together.
+//! `own` is what a key asks about itself; `credentials` is every odd way to say who one is; `page` is what a web browser sees;
+//! `transfer` moves bytes in bulk and holds tunnels open; `ledger` is usage, plans and key states under traffic; `life` is
+//! reloads, restarts and the end; `attack` is hostile input, `hostile` hostile frames of HTTP/2; `command` is the command line;
+//! `matrix` is every fault by every way in; `tidy` keeps the catalogue, its pages and its provocations together.
 
 mod agent;
 mod attack;
 mod command;
+mod credentials;
 mod documents;
 mod failover;
 mod fleet;
@@ -22,6 +24,7 @@ mod ledger;
 mod life;
 mod matrix;
 mod own;
+mod page;
 mod provocations;
 mod tidy;
 mod transfer;

@@ -44,4 +44,4 @@ pub(crate) mod policy;
 pub(crate) mod target;
 pub(crate) mod targeting;
 pub(crate) mod trial;
-mod ways;
+pub(crate) mod ways;

@@ -84,8 +84,14 @@ impl Credentials<'_> {
     /// The value of `Proxy-Authorization`.
     #[must_use]
     pub fn field_value(&self) -> String {
-        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
+        basic(self.user, self.password)
     }
+}
+
+/// The value of a field that shows credentials by the scheme Basic, whatever bytes they are.
+#[must_use]
+pub fn basic(user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> String {
+    format!("Basic {}", STANDARD.encode([user.as_ref(), b":", password.as_ref()].concat()))
 }
 
 impl Reply {

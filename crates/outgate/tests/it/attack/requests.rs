@@ -80,9 +80,9 @@ fn refused_heads() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("HTTP/1.1x", line("GET http://{origin}/ok HTTP/1.1x"), malformed),
         ("http/1.1 in lower case", line("GET http://{origin}/ok http/1.1"), malformed),
         // Targets.
-        ("origin-form", line("GET /ok HTTP/1.1"), target),
+        ("origin-form", line("GET /ok HTTP/1.1"), "wrong_protocol"),
         ("authority-form with GET", line("GET {origin} HTTP/1.1"), target),
-        ("scheme-relative", line("GET //{origin}/ok HTTP/1.1"), target),
+        ("scheme-relative", line("GET //{origin}/ok HTTP/1.1"), "wrong_protocol"),
         ("one slash", line("GET http:/{origin}/ok HTTP/1.1"), target),
         ("no authority", line("GET http:///ok HTTP/1.1"), target),
         ("a user in the target", line("GET http://user:pass@{origin}/ok HTTP/1.1"), target),

@@ -19,7 +19,7 @@ async fn a_head_request_gets_no_body() {
         ("http://echo.outgate:25/", auth.as_str(), Slug::PortDenied),
         ("http://127.0.0.1:1/", auth.as_str(), Slug::PortDenied),
         ("https://echo.outgate/", auth.as_str(), Slug::HttpsNeedsConnect),
-        ("/", auth.as_str(), Slug::MalformedTarget),
+        ("/", auth.as_str(), Slug::WrongProtocol),
     ];
     for (url, fields, slug) in rows {
         let (mut wire, reply) = ask(&gateway, &format!("HEAD {url} HTTP/1.1\r\nHost: x\r\n{fields}\r\n")).await;

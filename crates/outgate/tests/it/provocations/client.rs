@@ -26,7 +26,16 @@ async fn requests_that_break_the_rules() {
         (line("CONNECT example.com HTTP/1.1"), target("CONNECT needs host:port")),
         (line("CONNECT example.com:0 HTTP/1.1"), target("the port is not a number from 1 to 65535")),
         (line("CONNECT example.com:65536 HTTP/1.1"), target("the port is not a number from 1 to 65535")),
-        (line("GET / HTTP/1.1"), target("this is a proxy: send the full URL (http://host/path), or CONNECT host:port")),
+        (
+            line("GET / HTTP/1.1"),
+            provoked(
+                Slug::WrongProtocol,
+                "read",
+                "HTTP as to a web server was spoken to a port that expects HTTP as to a proxy (the full URL as in GET \
+                 http://host/path, or CONNECT host:port)",
+            ),
+        ),
+        (line("GET example.com HTTP/1.1"), target("this is a proxy: send the full URL (http://host/path), or CONNECT host:port")),
         (line("GET ftp://example.com/ HTTP/1.1"), target("only http:// can be forwarded, anything else needs CONNECT")),
         (line("GET http://u:p@example.com/ HTTP/1.1"), target("credentials belong in Proxy-Authorization, not in the target")),
         (

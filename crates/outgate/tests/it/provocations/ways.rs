@@ -1,6 +1,6 @@
 //! What is special about each way in, and what is said to who took the wrong one. That all tell the same faults is `matrix`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use outgate_faults::{Slug, socks5_reply};
 use outgate_testkit::ca::Ca;
@@ -17,14 +17,14 @@ use super::configured::Configured;
 use super::outputs::{Site, hop, provoked};
 
 /// A gateway with a listener for each way in.
-struct Ports {
-    gateway: Configured,
+pub(crate) struct Ports {
+    pub(crate) gateway: Configured,
     ca: Ca,
     folder: TempDir,
 }
 
 impl Ports {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self::open_with("")
     }
 
@@ -45,19 +45,19 @@ impl Ports {
         Self { gateway, ca, folder }
     }
 
-    fn both(&self) -> SocketAddr {
+    pub(crate) fn both(&self) -> SocketAddr {
         self.gateway.listeners[0]
     }
 
-    fn http_only(&self) -> SocketAddr {
+    pub(crate) fn http_only(&self) -> SocketAddr {
         self.gateway.listeners[1]
     }
 
-    fn socks_only(&self) -> SocketAddr {
+    pub(crate) fn socks_only(&self) -> SocketAddr {
         self.gateway.listeners[2]
     }
 
-    fn tls(&self) -> SocketAddr {
+    pub(crate) fn tls(&self) -> SocketAddr {
         self.gateway.listeners[3]
     }
 
@@ -65,13 +65,17 @@ impl Ports {
         self.gateway.listeners[4]
     }
 
-    async fn over_tls(&self, alpn: &[&str]) -> Wire {
-        let wire = Wire::connect(self.tls()).await.expect("it listens");
+    pub(crate) async fn over_tls(&self, alpn: &[&str]) -> Wire {
+        self.over_tls_from(Ipv4Addr::LOCALHOST, alpn).await
+    }
+
+    pub(crate) async fn over_tls_from(&self, source: Ipv4Addr, alpn: &[&str]) -> Wire {
+        let wire = Wire::connect_from(source.into(), self.tls()).await.expect("it listens");
         wire.tls("localhost", self.ca.client(alpn)).await.expect("it speaks TLS")
     }
 
     /// The record that `found` is true of.
-    async fn record(&self, what: &str, found: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn record(&self, what: &str, found: impl Fn(&Value) -> bool) -> Value {
         until(what, || {
             let text = ["access.jsonl", "auth.jsonl"]
                 .map(|file| std::fs::read_to_string(self.gateway.data().join("records").join(file)));
@@ -159,13 +163,13 @@ async fn tls_keeps_connections_and_ends_tunnels_cleanly() {
 /// Nothing of it can be told but by TLS itself.
 #[tokio::test]
 async fn tls_that_client_and_proxy_do_not_agree_on() {
-    let doors = Doors::open();
-    let mut wire = Wire::connect(doors.tls()).await.expect("it listens");
+    let ports = Ports::open();
+    let mut wire = Wire::connect(ports.tls()).await.expect("it listens");
     wire.send(b"\x16\x03\x01\x00\x05hello").await.expect("open");
     let sentence = "TLS between client and proxy failed: what the client sent is no TLS handshake";
-    let record = doors.record(sentence, |record| record["sentence"] == sentence).await;
+    let record = ports.record(sentence, |record| record["sentence"] == sentence).await;
     let id = record["request_id"].as_str().expect("it has one").to_owned();
-    provoked(Slug::ClientTlsFailed, "read", sentence).check_record(&doors.gateway, &id, None).await;
+    provoked(Slug::ClientTlsFailed, "read", sentence).check_record(&ports.gateway, &id, None).await;
 }
 
 #[tokio::test]
