@@ -2,7 +2,11 @@
 
 use std::net::TcpListener;
 
+use http::{Method, Request};
+use outgate_testkit::ca::Ca;
 use outgate_testkit::daemon::{Daemon, Signal};
+use outgate_testkit::echo::Echo;
+use outgate_testkit::h2_client::H2Client;
 use outgate_testkit::patience::until;
 use outgate_testkit::wire::{Credentials, Ending, Expect, Wire};
 use tokio::task::LocalSet;
@@ -114,4 +118,43 @@ async fn a_request_right_after_the_start_waits_for_exits() {
     let credentials = Credentials { user: &user, password: &home.secret };
     let mut wire = Wire::connect(gateway.listeners[0]).await.expect("it listens");
     assert_eq!(get(&mut wire, "http://echo.outgate/", credentials).await.header("X-Proxy-Error"), Some("no_exit"));
+}
+
+/// In HTTP/2: no new streams (GOAWAY), while the open ones finish; the next connection is the successor's.
+#[tokio::test]
+async fn a_tunnel_in_http2_finishes_before_the_restart() {
+    let mut home = Home::new();
+    let (ca, echo) = (Ca::new(), Echo::start());
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("bound");
+    let (certificate, key) = ca.server_files(&["localhost"], home.folder.path());
+    let tls = format!("certificate = \"{}\"\nkey = \"{}\"\n", certificate.display(), key.display());
+    home.write(&format!("timeouts.drain = \"1h\"\n[[listen]]\naddress = \"{address}\"\n{tls}"));
+    let mut gateway = home.start_activated(&socket);
+    let connect = async || {
+        let wire = Wire::connect(address).await.expect("the kernel answers");
+        H2Client::over(wire.tls("localhost", ca.client(&["h2"])).await.expect("it speaks TLS")).await
+    };
+    let authorization = home.credentials().header_line();
+    let authorization = authorization.trim_end().split_once(": ").expect("a field").1.to_owned();
+    let ask = |method: Method, target: &str| {
+        let request = Request::builder().method(method).uri(target).header("proxy-authorization", &authorization);
+        request.body(()).expect("a good request")
+    };
+    let mut client = connect().await;
+    let (reply, mut tunnel) = client.open(ask(Method::CONNECT, &echo.address().to_string())).await.expect("an answer");
+    assert_eq!(reply.status, 200);
+
+    gateway.daemon.signal(Signal::TERM);
+    until("the connection to take no more", || gateway.daemon.stderr().contains("stopping").then_some(())).await;
+    while client.open(ask(Method::GET, "http://echo.outgate/")).await.is_ok_and(|(reply, _)| reply.status == 200) {}
+    assert_eq!(gateway.daemon.ended(), None, "the tunnel is open");
+    tunnel.send(b"still there", true);
+    assert_eq!(tunnel.ending().await, (b"still there".to_vec(), Ending::Fin));
+    let ended = until("the end", || gateway.daemon.ended()).await;
+    assert!(ended.success() && !gateway.daemon.stderr().contains("cut"), "{ended}: {}", gateway.daemon.stderr());
+
+    let _successor = home.start_activated(&socket);
+    let (reply, _) = connect().await.open(ask(Method::GET, "http://echo.outgate/")).await.expect("an answer");
+    assert_eq!(reply.status, 200);
 }
