@@ -12,7 +12,7 @@ use outgate_testkit::wire::{Credentials, Ending, Expect, Wire};
 use tokio::task::LocalSet;
 
 use super::load::{Load, LongTunnel};
-use super::{Home, get};
+use super::{Home, Process, get};
 use crate::OUTGATE;
 
 const ONE: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
@@ -94,11 +94,9 @@ async fn what_is_open_at_the_deadline_is_cut_and_counted() {
 #[tokio::test]
 async fn a_request_right_after_the_start_waits_for_exits() {
     let mut home = Home::new();
-    let settings = format!("timeouts.setup = \"20s\"\nfleet.gather = \"20s\"\nexits.address = \"127.0.0.1:0\"\n{ONE}");
-    home.write(&settings);
+    home.write(&format!("timeouts.setup = \"20s\"\nfleet.gather = \"20s\"\nexits.address = \"127.0.0.1:0\"\n{ONE}"));
     let gateway = home.start();
-    let enrolled = gateway.admin(&["exits", "enroll", "--pool", "mobile"]);
-    let token = enrolled["token"].as_str().expect("a token").to_owned();
+    let token = enroll(&gateway);
     gateway.stop();
 
     let gateway = home.start();
@@ -109,8 +107,7 @@ async fn a_request_right_after_the_start_waits_for_exits() {
     let credentials = Credentials { user: &user, password: &home.secret };
     let request = format!("GET http://echo.outgate/ HTTP/1.1\r\nHost: x\r\n{}\r\n", credentials.header_line());
     wire.send(request.as_bytes()).await.expect("it is open");
-    let arguments = ["exit", "--gateway", &format!("ws://{door}"), "--token", &token].map(std::ffi::OsString::from);
-    let _exit = Daemon::start(OUTGATE, &arguments, &[]);
+    let _exit = exit(&door, &token);
     let reply = wire.reply(Expect::Body).await.expect("an answer");
     assert_eq!(reply.status, 200, "{}", reply.text());
     // A pool that no exit was enrolled in has nothing to wait for.
@@ -118,6 +115,35 @@ async fn a_request_right_after_the_start_waits_for_exits() {
     let credentials = Credentials { user: &user, password: &home.secret };
     let mut wire = Wire::connect(gateway.listeners[0]).await.expect("it listens");
     assert_eq!(get(&mut wire, "http://echo.outgate/", credentials).await.header("X-Proxy-Error"), Some("no_exit"));
+}
+
+/// The door for exits outlives the gateway, too: an exit finds it where it was.
+#[tokio::test]
+async fn an_exit_links_again_at_the_passed_door() {
+    let mut home = Home::new();
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let door = socket.local_addr().expect("bound").to_string();
+    home.write(&format!("timeouts.setup = \"20s\"\nfleet.gather = \"20s\"\nexits.address = \"{door}\"\n{ONE}"));
+    let gateway = home.start_activated(&socket);
+    let _exit = exit(&door, &enroll(&gateway));
+    let user = format!("{}-pool-mobile", home.key);
+    let online =
+        || gateway.admin(&["exits", "list"]).as_array().is_some_and(|exits| exits.iter().any(|e| e["online"].is_object()));
+    until("the exit to be linked", || online().then_some(())).await;
+    gateway.stop();
+    let gateway = home.start_activated(&socket);
+    let mut wire = Wire::connect(gateway.listeners[0]).await.expect("it listens");
+    let reply = get(&mut wire, "http://echo.outgate/", Credentials { user: &user, password: &home.secret }).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+fn enroll(gateway: &Process) -> String {
+    gateway.admin(&["exits", "enroll", "--pool", "mobile"])["token"].as_str().expect("a token").to_owned()
+}
+
+fn exit(door: &str, token: &str) -> Daemon {
+    let arguments = ["exit", "--gateway", &format!("ws://{door}"), "--token", token].map(std::ffi::OsString::from);
+    Daemon::start(OUTGATE, &arguments, &[])
 }
 
 /// In HTTP/2: no new streams (GOAWAY), while the open ones finish; the next connection is the successor's.
