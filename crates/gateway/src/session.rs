@@ -104,13 +104,11 @@ async fn attend(core: &Rc<Core>, listener: &ListenerSettings, client: &mut Clien
     let settings = core.settings();
     let head = client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await;
     let mut visit = Visit::begin(core, client, listener);
+    // Before the head is understood: a refusal of a HEAD request has no body either.
+    visit.is_head = client.buffer.starts_with(b"HEAD ");
     let served = match head {
         Ok(_) if !listener.protocols.http => Err(raise::wrong_protocol("HTTP", "SOCKS5 (socks5h:// in the proxy's URL)")),
-        Ok(length) => {
-            // Before the head is understood: a refusal of a HEAD request has no body either.
-            visit.is_head = client.buffer.starts_with(b"HEAD ");
-            serve(core, client, kept, length, &mut visit).await
-        }
+        Ok(length) => serve(core, client, kept, length, &mut visit).await,
         Err(NoHead::Gone) => return After::Gone,
         Err(NoHead::Silent(fault)) => {
             visit.record.ended_by = Some("silent");

@@ -14,14 +14,13 @@ const SENTENCE: &str = "HTTP as to a web server was spoken to a port that expect
                         http://host/path, or CONNECT host:port)";
 
 /// What every page is: the fault with its own status and fields, and whole in itself.
-fn check_page(fields: &[(String, String)], status: u16, body: &str) {
-    let field = |name: &str| {
-        let mut values = fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
-        let value = values.next().unwrap_or_else(|| panic!("no {name}"));
-        assert_eq!(values.next(), None, "{name} twice");
-        value
+fn check_page(reply: &Reply) {
+    let field = |name: &str| match reply.all(name)[..] {
+        [value] => value.to_owned(),
+        ref values => panic!("{name}: {values:?}"),
     };
-    assert_eq!(status, 400);
+    let body = reply.text();
+    assert_eq!(reply.status, 400);
     assert_eq!(field("X-Proxy-Error"), "wrong_protocol");
     assert!(field("Proxy-Status").contains("; error=http_request_error; details=\""));
     assert_eq!(field("Content-Type"), "text/html; charset=utf-8");
@@ -40,7 +39,7 @@ fn check_page(fields: &[(String, String)], status: u16, body: &str) {
 
 fn check(reply: &Reply) {
     assert_eq!(reply.reason, format!("{} (wrong_protocol)", standard_phrase(400)));
-    check_page(&reply.headers, reply.status, &reply.text());
+    check_page(reply);
 }
 
 fn line(scheme: &str, at: &str) -> String {
@@ -149,14 +148,13 @@ async fn a_page_over_tls_and_http2() {
         H2Client::over(ports.over_tls(&["h2"]).await).await.ask(request).await.expect("an answer").0
     };
     let reply = page(&format!("https://{at}/"), accept).await;
-    check_page(&reply.headers, reply.status, &reply.text());
+    check_page(&reply);
     assert!(reply.text().contains(&line("https", &at)), "{}", reply.text());
     let record = ports.record("the page's record", |record| record["protocol"] == "h2").await;
     assert_eq!((&record["outcome"], &record["sentence"]), (&"wrong_protocol".into(), &SENTENCE.into()));
 
     let reply = page(&format!("https://{at}/"), "*/*").await;
-    assert_eq!(reply.header("x-proxy-error"), Some("wrong_protocol"));
-    assert_eq!(reply.text(), format!("{SENTENCE}\n"));
+    assert_eq!((reply.header("x-proxy-error"), reply.text()), (Some("wrong_protocol"), format!("{SENTENCE}\n")));
     // Another host is asked for through this proxy, and in the wrong way.
     let reply = page("https://example.com/", accept).await;
     assert_eq!(reply.header("x-proxy-error"), Some("https_needs_connect"));
