@@ -83,11 +83,8 @@ async fn the_end_of_an_http2_request_is_not_the_end_of_its_client() {
         Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()),
         Step::Stall,
     ]);
-    let value = doors.credentials().header_line().trim().split_once(": ").expect("a field").1.to_owned();
-    let (stream, _) = doors.over_tls(&["h2"]).await.into_parts();
-    let (client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
-    tokio::spawn(connection);
-    let mut client = client.ready().await.expect("room for a stream");
+    let value = doors.authorization();
+    let mut client = doors.http2().await.ready().await.expect("room for a stream");
     let mut ask = || {
         let uri = format!("http://{}/", stall.address());
         let request = http::Request::builder().uri(uri).header("proxy-authorization", value.as_str());
@@ -119,6 +116,20 @@ async fn idle_tunnels_are_reset_whichever_way_they_came() {
         let record = doors.gateway.record_of("its record", |record| record["protocol"] == protocol).await;
         assert_eq!(record["ended_by"], "idle", "{record}");
     }
+    // A stream of HTTP/2 is reset, its connection goes on.
+    let value = doors.authorization();
+    let mut client = doors.http2().await;
+    for _ in 0..2 {
+        let request = http::Request::builder().method("CONNECT").uri(silent.address().to_string());
+        let request = request.header("proxy-authorization", &value).body(()).expect("a request");
+        client = client.ready().await.expect("the connection goes on");
+        let (answer, _up) = client.send_request(request, false).expect("room");
+        let mut body = answer.await.expect("an answer").into_body();
+        let error = body.data().await.expect("no clean end").expect_err("a reset");
+        assert_eq!(error.reason(), Some(h2::Reason::CONNECT_ERROR), "{error}");
+    }
+    let idle = |record: &&serde_json::Value| record["protocol"] == "h2" && record["ended_by"] == "idle";
+    until("both records", || (doors.gateway.records().iter().filter(idle).count() == 2).then_some(())).await;
 }
 
 #[tokio::test]
