@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use outgate_testkit::ca::Ca;
+use outgate_testkit::h2_client::H2Client;
 use outgate_testkit::origin::Origin;
 use outgate_testkit::patience::{until, within};
 use outgate_testkit::wire::{Credentials, Ending, Expect, Wire};
@@ -75,11 +76,8 @@ impl Doors {
     }
 
     /// A client that speaks HTTP/2.
-    pub(super) async fn http2(&self) -> h2::client::SendRequest<bytes::Bytes> {
-        let (stream, _) = self.over_tls(&["h2"]).await.into_parts();
-        let (client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
-        tokio::spawn(connection);
-        client
+    pub(super) async fn http2(&self) -> H2Client {
+        H2Client::over(self.over_tls(&["h2"]).await).await
     }
 
     /// The value of a Proxy-Authorization.
