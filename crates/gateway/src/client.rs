@@ -236,3 +236,43 @@ impl Vigil {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outgate_testkit::ca::{Ca, Validity};
+    use outgate_testkit::patience::within;
+    use rustls::pki_types::ServerName;
+    use socket2::SockRef;
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio::{join, try_join};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    /// A client over TLS that takes little, and what is not read from on its side.
+    async fn over_tls() -> (Client, tokio_rustls::client::TlsStream<TcpStream>) {
+        let (ca, socket) = (Ca::new(), TcpSocket::new_v4().unwrap());
+        socket.set_recv_buffer_size(4096).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (accepted, theirs) = join!(listener.accept(), socket.connect(listener.local_addr().unwrap()));
+        let (ours, peer) = accepted.unwrap();
+        SockRef::from(&ours).set_send_buffer_size(4096).unwrap();
+        let acceptor = TlsAcceptor::from(ca.server(&["localhost"], Validity::Current, &[]));
+        let connector = TlsConnector::from(ca.client(&[]));
+        let name = ServerName::try_from("localhost").unwrap();
+        let (ours, theirs) = try_join!(acceptor.accept(ours), connector.connect(name, theirs.unwrap())).unwrap();
+        let timeouts = Timeouts { idle: SOON, ..Timeouts::default() };
+        (Client::new(Stream::Tls(Box::new(ours)), peer, &timeouts), theirs)
+    }
+
+    #[tokio::test]
+    async fn under_tls_an_answer_is_out_when_it_is_written_and_a_goodbye_does_not_wait_for_ever() {
+        let (mut client, _never_read) = over_tls().await;
+        while client.write(&[b'x'; 1000]).await.is_ok() {
+            let Stream::Tls(stream) = &client.io else { panic!("it is TLS") };
+            assert!(!stream.get_ref().1.wants_write(), "a part is held back until the next answer");
+        }
+        within("the goodbye to be given up", client.linger(&Scratch::new(), SOON)).await;
+    }
+}

@@ -100,7 +100,7 @@ fn tls_record() -> Record {
 }
 
 /// Why there is no TLS with a client, in words of this gateway's own.
-fn tls_trouble(error: &io::Error) -> String {
+pub(crate) fn tls_trouble(error: &io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::AlertReceived(alert)) => format!("the client sent the alert {alert:?}"),
         Some(rustls::Error::NoCertificatesPresented) => "the client showed no certificate".to_owned(),

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use outgate_faults::fact::Seconds;
+use outgate_faults::{Fault, raise};
 use outgate_link::upgrade::{bearer, link_answer, read_request};
 use outgate_link::{Goodbye, Limits, Welcome, shell};
 use outgate_store::{Exit, ExitState};
@@ -15,8 +17,11 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::client_door::tls_trouble;
 use crate::core::Core;
 use crate::fleet::Online;
+use crate::record::Record;
+use crate::visit::Visit;
 use crate::whereabouts::whereabouts;
 
 /// From the connection to a welcome.
@@ -27,15 +32,24 @@ pub(crate) async fn admit_exit(core: Rc<Core>, io: TcpStream, peer: SocketAddr, 
     match tls {
         Some(acceptor) => match timeout(HANDSHAKE, acceptor.accept(io)).await {
             Ok(Ok(stream)) => converse(core, stream, peer).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "an exit's TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "an exit's TLS handshake took too long"),
+            Ok(Err(error)) => unasked(&core, peer, &raise::client_tls_failed(tls_trouble(&error)).with_detail(error)),
+            Err(_) => unasked(&core, peer, &raise::request_timeout(Seconds(HANDSHAKE))),
         },
         None => converse(core, io, peer).await,
     }
 }
 
+/// Records a connection that did not come to ask for a link.
+pub(crate) fn unasked(core: &Core, peer: SocketAddr, fault: &Fault) {
+    Visit::unasked(core, peer, Record { protocol: "link", ..Record::default() }, fault);
+}
+
 async fn converse(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: SocketAddr) {
-    let Ok(Ok((request, behind))) = timeout(HANDSHAKE, read_request(&mut io)).await else { return };
+    let (request, behind) = match timeout(HANDSHAKE, read_request(&mut io)).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(_)) => return,
+        Err(_) => return unasked(&core, peer, &raise::request_timeout(Seconds(HANDSHAKE))),
+    };
     let exit = bearer(request.headers()).and_then(|token| core.gateway.fleet.recognise(token));
     let refusal = match (&exit, request.uri().path()) {
         (None, "/v1/link" | "/v1/echo") => {

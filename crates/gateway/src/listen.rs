@@ -1,6 +1,6 @@
 //! Listens: one event loop per core, each with its own listeners on the same ports (SO_REUSEPORT).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -21,13 +21,12 @@ use crate::client::Client;
 use crate::client_door::enter;
 use crate::core::Core;
 use crate::doors::{BACKLOG, ClientDoor, ExitsDoor};
-use crate::exit_door::admit_exit;
+use crate::exit_door::{admit_exit, unasked};
 use crate::foreign::Foreign;
 use crate::gateway::Command;
 use crate::record::Record;
 use crate::settings::ListenerSettings;
 use crate::stream::Stream;
-use crate::visit::Visit;
 
 /// How long to wait when the process is out of descriptors or memory: some will be given back.
 const BREATHER: Duration = Duration::from_millis(50);
@@ -153,10 +152,11 @@ async fn accept_clients(
     mut closed: oneshot::Receiver<()>,
 ) {
     let leaving = Rc::new(());
+    let short = Cell::new(false);
     loop {
         tokio::select! {
             _ = &mut closed => break,
-            accepted = accept(&socket) => {
+            accepted = accept(&socket, &short) => {
                 let listener = listener.borrow().clone();
                 accepted.into_iter().for_each(|(io, peer)| take_in(&core, &listener, io, peer, &leaving));
             }
@@ -195,10 +195,11 @@ fn waiting(socket: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)>
 }
 
 async fn accept_exits(core: Rc<Core>, socket: TcpListener, mut closed: oneshot::Receiver<()>) {
+    let short = Cell::new(false);
     loop {
         let accepted = tokio::select! {
             _ = &mut closed => return,
-            accepted = accept(&socket) => accepted,
+            accepted = accept(&socket, &short) => accepted,
         };
         let Some((io, peer)) = accepted else { continue };
         match core.gateway.exit_places.take(Some(peer.ip())) {
@@ -211,18 +212,26 @@ async fn accept_exits(core: Rc<Core>, socket: TcpListener, mut closed: oneshot::
                 });
             }
             // An exit comes again by itself; its operator reads why it must.
-            Err(fault) => Visit::unasked(&core, peer, Record { protocol: "link", ..Record::default() }, &fault),
+            Err(fault) => unasked(&core, peer, &fault),
         }
     }
 }
 
-/// The next connection. A connection that failed before it was accepted is none; a lack of resources passes.
-async fn accept(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+/// The next connection. A connection that failed before it was accepted is none; a lack of resources passes. `short` is
+/// whether there is one: it is told when it begins and when it is over.
+async fn accept(socket: &TcpListener, short: &Cell<bool>) -> Option<(TcpStream, SocketAddr)> {
     match socket.accept().await {
-        Ok(accepted) => Some(accepted),
+        Ok(accepted) => {
+            if short.replace(false) {
+                tracing::info!("connections are accepted again");
+            }
+            Some(accepted)
+        }
         Err(error) if is_of_one_connection(&error) => None,
         Err(error) => {
-            tracing::warn!(%error, "accepting connections pauses");
+            if !short.replace(true) {
+                tracing::warn!(%error, "accepting connections pauses");
+            }
             tokio::time::sleep(BREATHER).await;
             None
         }

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use outgate_testkit::ca::Ca;
+use outgate_testkit::h2_client::H2Client;
 use outgate_testkit::origin::Origin;
 use outgate_testkit::patience::{until, within};
-use outgate_testkit::wire::{Credentials, Ending, Expect, Wire, WireError};
+use outgate_testkit::wire::{Credentials, Ending, Expect, Wire};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -72,6 +73,17 @@ impl Doors {
 
     pub(super) async fn over_tls(&self, alpn: &[&str]) -> Wire {
         self.tcp(Tls).await.tls("localhost", self.ca.client(alpn)).await.expect("it speaks TLS")
+    }
+
+    /// A client that speaks HTTP/2.
+    pub(super) async fn http2(&self) -> H2Client {
+        H2Client::over(self.over_tls(&["h2"]).await).await
+    }
+
+    /// The value of a Proxy-Authorization.
+    pub(super) fn authorization(&self) -> String {
+        let line = self.credentials().header_line();
+        line.trim().split_once(": ").expect("a field").1.to_owned()
     }
 
     pub(super) fn credentials(&self) -> Credentials<'_> {
@@ -239,6 +251,8 @@ async fn half_open_floods_hold_little_and_block_nobody() {
         let ended = wire.ending().await.expect("an end");
         assert_eq!(ended, (Vec::new(), Ending::Fin));
     }
+    let told = |record: &&Value| record["protocol"] == "link" && record["outcome"] == "request_timeout";
+    until("their records", || (doors.gateway.records().iter().filter(told).count() == 100).then_some(())).await;
 }
 
 #[tokio::test]
@@ -273,24 +287,4 @@ async fn one_source_gets_so_many_places_at_each_door() {
     let mut other = doors.tcp(BehindProxy).await;
     other.send(b"PROXY TCP4 203.0.113.8 192.0.2.1 4711 8080\r\nGET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("open");
     assert_eq!(other.reply(Expect::Body).await.expect("an answer").status, 407, "another client has places of its own");
-}
-
-#[tokio::test]
-async fn a_tls_client_that_never_reads_leaves_nothing_behind() {
-    let doors = Doors::open("timeouts.idle = \"300ms\"\ntimeouts.linger = \"300ms\"\n");
-    let refused = "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n";
-    let last = "GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    let before = doors.gateway.daemon().open_files();
-    // Somewhere among these lies the number of answers that fills the connection just before its end.
-    let mut held = Vec::new();
-    for number in (100..8_000).step_by(120) {
-        let mut wire = doors.over_tls(&["http/1.1"]).await;
-        match wire.send(format!("{}{last}", refused.repeat(number)).as_bytes()).await {
-            Ok(()) | Err(WireError::Reset(_)) => held.push(wire),
-            Err(error) => panic!("{number} requests: {error}"),
-        }
-    }
-    let gone = || (doors.gateway.daemon().open_files() <= before).then_some(());
-    until("all of them to be let go", gone).await;
-    doors.still_work("clients that never read").await;
 }

@@ -83,17 +83,16 @@ async fn the_end_of_an_http2_request_is_not_the_end_of_its_client() {
         Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()),
         Step::Stall,
     ]);
-    let value = doors.credentials().header_line().trim().split_once(": ").expect("a field").1.to_owned();
-    let (stream, _) = doors.over_tls(&["h2"]).await.into_parts();
-    let (client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
-    tokio::spawn(connection);
-    let mut client = client.ready().await.expect("room for a stream");
-    let mut ask = || {
-        let uri = format!("http://{}/", stall.address());
-        let request = http::Request::builder().uri(uri).header("proxy-authorization", value.as_str());
-        client.send_request(request.body(()).expect("a request"), true).expect("room").0
-    };
-    let (waits, gives_up) = (ask(), ask());
+    let value = doors.authorization();
+    let mut asking = Vec::new();
+    for _ in 0..2 {
+        let mut client = doors.http2().await;
+        let request = http::Request::builder().uri(format!("http://{}/", stall.address()));
+        let request = request.header("proxy-authorization", &value).body(()).expect("a request");
+        asking.push(tokio::spawn(async move { client.open(request).await.map(|(reply, _)| reply.status) }));
+    }
+    let gives_up = asking.pop().expect("two asked");
+    let waits = asking.pop().expect("two asked");
     // Asked later, over HTTP/1.1, and left: when that is noticed, whoever would be taken for gone by mistake is gone too.
     until("both to be asked", || (stall.connections() == 2).then_some(())).await;
     let target = stall.address();
@@ -103,10 +102,10 @@ async fn the_end_of_an_http2_request_is_not_the_end_of_its_client() {
     until("the third to be asked", || (stall.connections() == 3).then_some(())).await;
     drop(leaver);
     doors.gateway.record_of("who left", |record| record["protocol"] == "http" && record["ended_by"] == "client_lost").await;
-    drop(gives_up);
+    gives_up.abort();
     doors.gateway.record_of("who gave up", |record| record["protocol"] == "h2" && record["ended_by"] == "client_lost").await;
     (0..3).for_each(|_| stall.release());
-    assert_eq!(waits.await.expect("an answer").status(), 200);
+    assert_eq!(waits.await.expect("no panic"), Ok(200));
 }
 
 #[tokio::test]
@@ -119,6 +118,17 @@ async fn idle_tunnels_are_reset_whichever_way_they_came() {
         let record = doors.gateway.record_of("its record", |record| record["protocol"] == protocol).await;
         assert_eq!(record["ended_by"], "idle", "{record}");
     }
+    // A stream of HTTP/2 is reset, its connection goes on.
+    let value = doors.authorization();
+    let mut client = doors.http2().await;
+    for _ in 0..2 {
+        let request = http::Request::builder().method("CONNECT").uri(silent.address().to_string());
+        let request = request.header("proxy-authorization", &value).body(()).expect("a request");
+        let (reply, mut tunnel) = client.open(request).await.expect("an answer");
+        assert_eq!((reply.status, tunnel.ending().await), (200, (Vec::new(), Ending::Reset)));
+    }
+    let idle = |record: &&serde_json::Value| record["protocol"] == "h2" && record["ended_by"] == "idle";
+    until("both records", || (doors.gateway.records().iter().filter(idle).count() == 2).then_some(())).await;
 }
 
 #[tokio::test]
