@@ -69,7 +69,7 @@ async fn a_killed_exit_resets_its_tunnels_and_is_named() {
     let mut forwarded = Wire::connect(gateway.proxy()).await.expect("it listens");
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\n{}\r\n",
-        origin.url("/bytes/500000000"),
+        origin.url("/bytes/64000000"),
         origin.address(),
         gateway.credentials(&user).header_line()
     );
