@@ -160,8 +160,7 @@ CLIENTS = [
         "curl --haproxy-protocol",
         (Route(PROXY_PROTOCOL, ("curl", "-sS", "--haproxy-protocol", *CURL[2:]), None, Shows.BODY),),
         version=("curl", "--version"),
-        note="Plays the load balancer in front of a listener with `proxy_protocol_from`. Only for http targets: for https ones "
-        "curl sends the header inside the tunnel, to the target.",
+        note="Plays the load balancer in front of a listener with `proxy_protocol_from`.",
     ),
     Client(
         "curl over HTTP/2 (pycurl)",
