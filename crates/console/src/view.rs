@@ -39,7 +39,7 @@ pub(crate) fn key(key: &Key, plan: &Plan, used: Option<LiveUsage>, now: Timestam
         "expires": key.expires.map(|at| at.to_string()),
         "created": key.created.to_string(),
         "allow_ips": key.allow_ips.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "proof": match key.proof { Proof::Secret => "secret", Proof::Source => "source" },
+        "proof": key.proof.name(),
         "old_secret_until": key.old_secret.map(|old| old.until).filter(|until| now < *until).map(|until| until.to_string()),
         "period": {
             "start": start.to_string(),

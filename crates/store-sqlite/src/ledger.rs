@@ -3,13 +3,17 @@
 use outgate_store::{Audit, Change, Delivery, Exit, Hour, Key, KeyState, Plan, PlanName, StoreError, UsageBatch, UsageDelta};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
 
-use crate::rows::{count, integer, joined, proof_name};
+use crate::rows::{count, integer, joined};
 
 /// Makes a change with its audit entry, unless an entry of that id says it was made before.
-pub(crate) fn change(connection: &mut Connection, change: &Change, audit: &Audit) -> Result<(), StoreError> {
+pub(crate) fn change(connection: &mut Connection, change: &Change, seen: u64, audit: &Audit) -> Result<(), StoreError> {
+    change.check_range()?;
     let transaction = begin(connection)?;
-    if !write_audit(&transaction, audit).map_err(refused)? {
+    let Some(number) = write_audit(&transaction, audit).map_err(refused)? else {
         return Ok(());
+    };
+    if write_change(&transaction, change, number).map_err(refused)? > seen {
+        return Err(StoreError::changed_meanwhile(change));
     }
     match change {
         Change::PutPlan(plan) => put_plan(&transaction, plan).map_err(refused)?,
@@ -28,6 +32,7 @@ pub(crate) fn change(connection: &mut Connection, change: &Change, audit: &Audit
 
 /// Adds a batch, if it is the gateway's next.
 pub(crate) fn add_usage(connection: &mut Connection, batch: &UsageBatch) -> Result<Delivery, StoreError> {
+    batch.check_range()?;
     let transaction = begin(connection)?;
     let last = sequence(&transaction, &batch.gateway).map_err(refused)?;
     if batch.sequence <= last {
@@ -94,13 +99,30 @@ fn explained(error: &rusqlite::Error) -> String {
     }
 }
 
-fn write_audit(transaction: &Transaction<'_>, audit: &Audit) -> rusqlite::Result<bool> {
+/// The number of the entry; none if it is there already.
+fn write_audit(transaction: &Transaction<'_>, audit: &Audit) -> rusqlite::Result<Option<i64>> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO audit (id, at, who, what, subject, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING",
     )?;
     let written =
         statement.execute(params![audit.id, audit.at.as_millisecond(), audit.who, audit.what, audit.subject, audit.detail])?;
-    Ok(written > 0)
+    Ok((written > 0).then(|| transaction.last_insert_rowid()))
+}
+
+/// Numbers the change. Returns the number of the one before of the same thing; 0 if there was none.
+fn write_change(transaction: &Transaction<'_>, change: &Change, number: i64) -> rusqlite::Result<u64> {
+    let (kind, name) = change.subject();
+    let before = transaction
+        .prepare_cached("SELECT number FROM changes WHERE kind = ?1 AND name = ?2")?
+        .query_row(params![kind, name], |row| row.get::<_, i64>(0))
+        .optional()?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO changes (kind, name, number) VALUES (?1, ?2, ?3)
+             ON CONFLICT (kind, name) DO UPDATE SET number = excluded.number",
+        )?
+        .execute(params![kind, name, number])?;
+    Ok(before.map_or(0, count))
 }
 
 fn put_plan(transaction: &Transaction<'_>, plan: &Plan) -> rusqlite::Result<()> {
@@ -151,7 +173,7 @@ fn put_key(transaction: &Transaction<'_>, key: &Key) -> Result<(), StoreError> {
                 ":id": key.id.as_str(), ":plan": key.plan.as_str(), ":secret": key.secret.to_bytes(),
                 ":old_secret": key.old_secret.map(|old| old.hash.to_bytes()),
                 ":old_until": key.old_secret.map(|old| old.until.as_millisecond()),
-                ":state": key.state.name(), ":why": why, ":allow_ips": joined(&key.allow_ips), ":proof": proof_name(key.proof),
+                ":state": key.state.name(), ":why": why, ":allow_ips": joined(&key.allow_ips), ":proof": key.proof.name(),
                 ":expires": key.expires.map(|at| at.as_millisecond()), ":created": key.created.as_millisecond(),
                 ":anchor": key.period_anchor.as_millisecond(),
             })

@@ -69,7 +69,7 @@ pub(crate) fn key(row: &Row<'_>, plan: PlanName) -> Result<Key, ReadError> {
         old_secret,
         state: KeyState::from_name(text(row, 5)?, row.get(6)?).ok_or_else(|| damaged("state"))?,
         allow_ips: list(text(row, 7)?, id)?,
-        proof: proof_from(text(row, 8)?).ok_or_else(|| damaged("proof"))?,
+        proof: Proof::from_name(text(row, 8)?).ok_or_else(|| damaged("proof"))?,
         expires: row.get::<_, Option<i64>>(9)?.map(|at| time(at, id)).transpose()?,
         created: time(row.get(10)?, id)?,
         period_anchor: time(row.get(11)?, id)?,
@@ -107,17 +107,6 @@ pub(crate) fn exit(row: &Row<'_>) -> Result<Exit, ReadError> {
         created: time(row.get("created")?, &id)?,
         id: parse(&id, &id)?,
     })
-}
-
-pub(crate) fn proof_name(proof: Proof) -> &'static str {
-    match proof {
-        Proof::Secret => "secret",
-        Proof::Source => "source",
-    }
-}
-
-fn proof_from(name: &str) -> Option<Proof> {
-    [Proof::Secret, Proof::Source].into_iter().find(|proof| proof_name(*proof) == name)
 }
 
 /// A list as one text; no element of ours contains a space.

@@ -5,11 +5,12 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use outgate_store::{
-    Audit, AuditQuery, AuditRow, Change, Delivery, KeyId, Snapshot, Store, StoreFuture, UsageBatch, UsageQuery, UsageRow,
+    Audit, AuditQuery, AuditRow, Change, Changes, Delivery, KeyId, Snapshot, Store, StoreFuture, UsageBatch, UsageQuery, UsageRow,
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -153,8 +154,18 @@ impl Store for Sqlite {
         self.reader.run(move |connection| questions::load(connection, now))
     }
 
-    fn change(&self, change: Change, audit: Audit) -> StoreFuture<'_, ()> {
-        self.writer.run(move |connection| ledger::change(connection, &change, &audit))
+    fn change(&self, change: Change, seen: u64, audit: Audit) -> StoreFuture<'_, ()> {
+        self.writer.run(move |connection| ledger::change(connection, &change, seen, &audit))
+    }
+
+    fn changes_after(&self, seen: u64, limit: usize) -> StoreFuture<'_, Option<Changes>> {
+        // On the writer: a change may be queued there, and the caller knows of it.
+        self.writer.run(move |connection| questions::changes_after(connection, seen, limit))
+    }
+
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        // The hold keeps everybody else out.
+        Box::pin(std::future::pending())
     }
 
     fn audit(&self, query: AuditQuery) -> StoreFuture<'_, Vec<AuditRow>> {

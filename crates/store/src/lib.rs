@@ -6,7 +6,7 @@
 //!
 //! - names and amounts: [`KeyId`], [`PlanName`], [`ExitId`], [`PoolName`], [`Country`], [`amount`], [`Secret`]
 //! - what is kept: [`Plan`] with its [`Period`], [`Key`], [`Exit`], [`UsageBatch`], [`Audit`]
-//! - the contract: [`Store`], [`Change`], [`StoreError`]
+//! - the contract: [`Store`], [`Change`], [`Changes`], [`StoreError`]
 //! - backends here: [`memory`] for tests and throw-away gateways; [`unreliable`] breaks another one on purpose
 //! - [`live`]: what a running gateway offers to the console
 //!
@@ -36,7 +36,7 @@ pub mod unreliable;
 mod usage;
 
 pub use audit::{Audit, AuditQuery, AuditRow};
-pub use contract::{Change, Snapshot, Store, StoreError, StoreFuture};
+pub use contract::{ANYHOW, Change, Changes, Snapshot, Store, StoreError, StoreFuture};
 pub use country::{Country, Subdivision};
 pub use exit::{Exit, ExitState, Labels, PoolKind};
 pub use id::{ExitId, KeyId, NameError, PlanName, PoolName};

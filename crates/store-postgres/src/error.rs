@@ -1,0 +1,62 @@
+//! What PostgreSQL's errors mean for the one who asked: words for people, never the connection string.
+
+use std::error::Error as _;
+
+use outgate_store::StoreError;
+use tokio_postgres::Error;
+use tokio_postgres::error::Severity;
+
+/// Work within a transaction failed: nothing of it lasts.
+pub(crate) enum Failure {
+    /// The server or the way to it.
+    Postgres(Error),
+    /// A rule of the ledger.
+    Store(StoreError),
+    /// What is kept is not ours.
+    Damaged(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Postgres(error) => Self::Refused(explained(&error)),
+            Failure::Store(error) => error,
+            Failure::Damaged(what) => Self::Refused(format!("the ledger is damaged: {what}")),
+        }
+    }
+}
+
+/// What a failed COMMIT means. An ERROR is the server's word that it rolled back; anything else may have come after the
+/// commit was written.
+pub(crate) fn of_commit(error: &Error) -> StoreError {
+    match error.as_db_error().and_then(|error| error.parsed_severity()) {
+        Some(Severity::Error) => StoreError::Refused(explained(error)),
+        _ => StoreError::Unclear(explained(error)),
+    }
+}
+
+/// One line: the server's own words with its code, or what became of the connection.
+pub(crate) fn explained(error: &Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        return format!("PostgreSQL says: {} ({})", said.message(), said.code().code());
+    }
+    let mut text = format!("PostgreSQL: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
