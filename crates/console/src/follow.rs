@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use outgate_store::{Change, Changes, StoreError};
 
-use crate::desk::{Desk, Turn};
+use crate::desk::{Desk, DeskError, Turn};
+use crate::resync::Resynced;
 
 /// More changes than this at once are read with everything else: a whole look is then the cheaper one.
 const FOLLOWED_AT_ONCE: usize = 10_000;
@@ -17,17 +18,28 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What following found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Followed {
-    /// The desk knows everything now, after this many changes.
-    Up(usize),
-    /// Too much was changed to tell it one by one: read the whole ledger again.
-    TooFarBehind,
+    /// So many things had been changed.
+    Changes(usize),
+    /// Too many to be told one by one: the whole ledger was compared.
+    Whole(Resynced),
 }
 
 impl Desk {
+    /// Resolves when there may be something to [follow](Self::follow).
+    pub async fn changed(&self) {
+        self.store.changed().await;
+    }
+
     /// Takes over what was changed through other gateways since the last time.
-    pub async fn follow(&self) -> Result<Followed, StoreError> {
+    ///
+    /// # Errors
+    /// The ledger can't be read; nothing was taken over.
+    pub async fn follow(&self) -> Result<Followed, DeskError> {
         let turn = self.changing().await;
-        self.catch_up(&turn).await
+        match self.catch_up(&turn).await? {
+            Some(count) => Ok(Followed::Changes(count)),
+            None => self.start_over(&turn).await.map(Followed::Whole),
+        }
     }
 
     /// The right to change something, with as fresh a sight as the store gives now.
@@ -38,15 +50,16 @@ impl Desk {
         turn
     }
 
-    async fn catch_up(&self, _turn: &Turn<'_>) -> Result<Followed, StoreError> {
+    /// How many things had been changed; none if they are too many.
+    async fn catch_up(&self, _turn: &Turn<'_>) -> Result<Option<usize>, StoreError> {
         let Some(Changes { upto, changes }) = self.store.changes_after(self.seen(), FOLLOWED_AT_ONCE).await? else {
-            return Ok(Followed::TooFarBehind);
+            return Ok(None);
         };
         let news: Vec<Change> = changes.into_iter().filter(|change| !self.knows(change)).collect();
-        let followed = Followed::Up(news.len());
+        let count = news.len();
         news.into_iter().for_each(|change| self.tell(change));
         self.seen.store(upto, Ordering::Relaxed);
-        Ok(followed)
+        Ok(Some(count))
     }
 
     /// The number of the last change in the book.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use outgate_store::live::{ExitHealth, ExitStatus, LiveUsage};
-use outgate_store::{AuditRow, Exit, Grouping, Key, KeyState, Labels, Plan, Proof, UsageRow};
+use outgate_store::{AuditRow, Exit, Grouping, Key, KeyState, Labels, Plan, UsageRow};
 use serde_json::{Value, json};
 
 pub(crate) fn plan(plan: &Plan, keys: usize) -> Value {

@@ -14,6 +14,7 @@
 //! To change the schema: 1. append a step to `schema::STEPS`, never edit an old one, and mind that gateways of the version
 //! before may still run; 2. adapt `rows`; 3. extend the conformance suite of `outgate-store` by what must come back.
 
+mod archive;
 mod error;
 mod feed;
 mod ledger;

@@ -33,6 +33,8 @@ pub(crate) enum Locked {
     Changes,
     /// The shape of the tables.
     Schema,
+    /// The order of changes, for as long as it takes to fill the tables.
+    Whole,
     /// Nothing: it only reads, and all of it as of one moment.
     Moment,
 }
@@ -43,8 +45,12 @@ impl Locked {
         match self {
             Self::Nothing => "BEGIN",
             Self::Changes => "BEGIN; SELECT pg_advisory_xact_lock(7046801, 1)",
+            Self::Whole => {
+                "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
+                 SELECT pg_advisory_xact_lock(7046801, 1)"
+            }
             Self::Schema => "BEGIN; SET LOCAL lock_timeout = '30s'; SELECT pg_advisory_xact_lock(7046801, 2)",
-            Self::Moment => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '10min'",
+            Self::Moment => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0",
         }
     }
 }

@@ -8,24 +8,26 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use outgate_store::{
-    Audit, AuditQuery, AuditRow, Change, Changes, Delivery, KeyId, Snapshot, Store, StoreError, StoreFuture, UsageBatch,
-    UsageQuery, UsageRow,
+    Archive, Audit, AuditQuery, AuditRow, Change, Changes, Delivery, Entry, KeyId, Snapshot, Store, StoreError, StoreFuture,
+    UsageBatch, UsageQuery, UsageRow,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::pool::Locked;
 use crate::schema::{self, KNOWN, MigrateError, Migrated};
 use crate::server::ServerUrl;
 use crate::tls::Tls;
 use crate::worker::Worker;
-use crate::{feed, ledger, questions};
+use crate::{archive, feed, ledger, questions};
 
 /// How long a change or a question may take. Less than the console waits, so that it hears why.
 const CALL: Duration = Duration::from_secs(4);
-/// How long a batch of usage may take: what gathered in an hour without the server is large.
-const DELIVERY: Duration = Duration::from_secs(30);
+/// How long a batch of usage may take, ten thousand rows at most. Less than the gateway waits before it asks again.
+const DELIVERY: Duration = Duration::from_secs(8);
 /// How long everything may take to be read: a million keys from a busy server.
 const LOAD: Duration = Duration::from_secs(600);
+/// How long everything may take to be told, taken or checked, as slow as the other end may be.
+const WHOLE: Duration = Duration::from_secs(24 * 3_600);
 /// How often a caller looks by itself, should nobody tell it that something was changed.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -161,5 +163,21 @@ impl Store for Postgres {
         let key = key.clone();
         self.worker
             .run(async move |pool| pool.read(CALL, async |client| questions::used_since(client, key.as_str(), since).await).await)
+    }
+}
+
+impl Archive for Postgres {
+    fn export(&self, entries: mpsc::Sender<Entry>) -> StoreFuture<'_, ()> {
+        self.worker.run(async move |pool| pool.read(WHOLE, async |client| archive::export(client, &entries).await).await)
+    }
+
+    fn import(&self, entries: mpsc::Receiver<Entry>) -> StoreFuture<'_, ()> {
+        self.worker.run(async move |pool| {
+            pool.write(Locked::Whole, WHOLE, async |client| archive::import(client, entries, Timestamp::now()).await).await
+        })
+    }
+
+    fn check(&self) -> StoreFuture<'_, Vec<String>> {
+        self.worker.run(async move |pool| pool.read(WHOLE, async |client| archive::check(client, Timestamp::now()).await).await)
     }
 }

@@ -21,7 +21,7 @@ type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 pub(crate) async fn load(client: &Client, now: Timestamp) -> Result<Snapshot, Failure> {
     let mut snapshot = Snapshot { change: last_change(client).await?, ..Snapshot::default() };
     let mut plans: HashMap<String, (PlanName, Period)> = HashMap::new();
-    each(client, &format!("SELECT {PLAN_COLUMNS} FROM plans ORDER BY name"), &[], |row| {
+    each(client, &format!("SELECT {PLAN_COLUMNS} FROM plans ORDER BY name"), &[], async |row| {
         let plan = rows::plan(row)?;
         plans.insert(plan.name.as_str().to_owned(), (plan.name.clone(), plan.period));
         snapshot.plans.push(plan);
@@ -34,7 +34,7 @@ pub(crate) async fn load(client: &Client, now: Timestamp) -> Result<Snapshot, Fa
     let text = format!(
         "SELECT {KEY_COLUMNS}, start_hour, last_hour, bytes FROM keys LEFT JOIN periods ON periods.key = keys.id ORDER BY id"
     );
-    each(client, &text, &[], |row| {
+    each(client, &text, &[], async |row| {
         let plan = rows::plan_of_key(row)?;
         let (name, period) = plans.get(plan).ok_or_else(|| Failure::Damaged(format!("a key on the missing plan {plan}")))?;
         let key = rows::key(row, name.clone())?;
@@ -61,7 +61,7 @@ pub(crate) async fn load(client: &Client, now: Timestamp) -> Result<Snapshot, Fa
     })
     .await?;
     recounted(client, &recount, &mut snapshot).await?;
-    each(client, &format!("SELECT {EXIT_COLUMNS} FROM exits ORDER BY id"), &[], |row| {
+    each(client, &format!("SELECT {EXIT_COLUMNS} FROM exits ORDER BY id"), &[], async |row| {
         snapshot.exits.push(rows::exit(row)?);
         Ok(())
     })
@@ -73,7 +73,7 @@ async fn recounted(client: &Client, starts: &HashMap<String, Timestamp>, snapsho
     let (keys, hours): (Vec<&str>, Vec<i64>) = starts.iter().map(|(key, start)| (key.as_str(), Hour::of(*start).0)).unzip();
     let text = "SELECT asked.key, sum(up + down)::bigint FROM unnest($1::text[], $2::bigint[]) AS asked (key, start)
                 JOIN usage ON usage.key = asked.key AND usage.hour >= asked.start GROUP BY asked.key";
-    each(client, text, &[(&keys, Type::TEXT_ARRAY), (&hours, Type::INT8_ARRAY)], |row| {
+    each(client, text, &[(&keys, Type::TEXT_ARRAY), (&hours, Type::INT8_ARRAY)], async |row| {
         let (key, bytes): (&str, u64) = (row.try_get(0)?, count(row.try_get(1)?));
         if let (Some(start), true) = (starts.get(key), bytes > 0) {
             snapshot.used.insert(rows::parse(key, key)?, PeriodUsage { start: *start, bytes });
@@ -84,16 +84,16 @@ async fn recounted(client: &Client, starts: &HashMap<String, Timestamp>, snapsho
 }
 
 /// Row by row as they come: a million of them are not held at once.
-async fn each(
+pub(crate) async fn each(
     client: &Client,
     text: &str,
     parameters: &[Parameter<'_>],
-    mut take: impl FnMut(&Row) -> Result<(), Failure>,
+    mut take: impl AsyncFnMut(&Row) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let parameters = parameters.iter().map(|(value, kind)| (*value, kind.clone()));
     let mut rows = pin!(client.query_typed_raw(text, parameters).await?);
     while let Some(row) = rows.try_next().await? {
-        take(&row)?;
+        take(&row).await?;
     }
     Ok(())
 }

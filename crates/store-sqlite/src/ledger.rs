@@ -1,6 +1,9 @@
 //! The statements that write, each method in one transaction.
 
-use outgate_store::{Audit, Change, Delivery, Exit, Hour, Key, KeyState, Plan, PlanName, StoreError, UsageBatch, UsageDelta};
+use outgate_store::{
+    Audit, Change, Counters, Delivery, Exit, Hour, Key, KeyId, KeyState, Plan, PlanName, PoolName, StoreError, UsageBatch,
+    UsageDelta,
+};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
 
 use crate::rows::{count, integer, joined};
@@ -44,13 +47,7 @@ pub(crate) fn add_usage(connection: &mut Connection, batch: &UsageBatch) -> Resu
     for row in &batch.rows {
         add_row(&transaction, row).map_err(refused)?;
     }
-    transaction
-        .prepare_cached(
-            "INSERT INTO deliveries (gateway, sequence) VALUES (?1, ?2)
-             ON CONFLICT (gateway) DO UPDATE SET sequence = excluded.sequence",
-        )
-        .and_then(|mut statement| statement.execute(params![batch.gateway, integer(batch.sequence)]))
-        .map_err(refused)?;
+    put_sequence(&transaction, &batch.gateway, batch.sequence).map_err(refused)?;
     commit(transaction)?;
     Ok(Delivery::Added)
 }
@@ -65,7 +62,7 @@ fn begin(connection: &mut Connection) -> Result<Transaction<'_>, StoreError> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(refused)
 }
 
-fn commit(transaction: Transaction<'_>) -> Result<(), StoreError> {
+pub(crate) fn commit(transaction: Transaction<'_>) -> Result<(), StoreError> {
     match transaction.commit() {
         Ok(()) => Ok(()),
         // After these SQLite documents the transaction as not committed, and the drop rolls it back. After anything else
@@ -83,7 +80,7 @@ fn commit(transaction: Transaction<'_>) -> Result<(), StoreError> {
 }
 
 /// Before the commit nothing lasts: the transaction is rolled back when it is dropped.
-fn refused(error: rusqlite::Error) -> StoreError {
+pub(crate) fn refused(error: rusqlite::Error) -> StoreError {
     StoreError::Refused(explained(&error))
 }
 
@@ -125,7 +122,7 @@ fn write_change(transaction: &Transaction<'_>, change: &Change, number: i64) -> 
     Ok(before.map_or(0, count))
 }
 
-fn put_plan(transaction: &Transaction<'_>, plan: &Plan) -> rusqlite::Result<()> {
+pub(crate) fn put_plan(transaction: &Transaction<'_>, plan: &Plan) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO plans (name, bytes, period, rate, burst, threads, speed, pools, ports, countries)
@@ -154,7 +151,7 @@ fn remove_plan(transaction: &Transaction<'_>, name: &PlanName) -> Result<(), Sto
     }
 }
 
-fn put_key(transaction: &Transaction<'_>, key: &Key) -> Result<(), StoreError> {
+pub(crate) fn put_key(transaction: &Transaction<'_>, key: &Key) -> Result<(), StoreError> {
     let why = match &key.state {
         KeyState::Blocked { why } => Some(why.as_str()),
         KeyState::Active | KeyState::Suspended | KeyState::Revoked => None,
@@ -188,7 +185,7 @@ fn put_key(transaction: &Transaction<'_>, key: &Key) -> Result<(), StoreError> {
     }
 }
 
-fn put_exit(transaction: &Transaction<'_>, exit: &Exit) -> rusqlite::Result<()> {
+pub(crate) fn put_exit(transaction: &Transaction<'_>, exit: &Exit) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO exits
@@ -214,8 +211,25 @@ fn sequence(connection: &Connection, gateway: &str) -> rusqlite::Result<u64> {
     Ok(statement.query_row([gateway], |row| row.get::<_, i64>(0)).optional()?.map_or(0, count))
 }
 
-fn add_row(transaction: &Transaction<'_>, row: &UsageDelta) -> rusqlite::Result<()> {
-    let counters = &row.counters;
+/// The last sequence of a gateway is this one.
+pub(crate) fn put_sequence(transaction: &Transaction<'_>, gateway: &str, sequence: u64) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO deliveries (gateway, sequence) VALUES (?1, ?2)
+             ON CONFLICT (gateway) DO UPDATE SET sequence = excluded.sequence",
+        )?
+        .execute(params![gateway, integer(sequence)])
+        .map(drop)
+}
+
+/// Adds to what a key used in an hour through a pool.
+pub(crate) fn add_cell(
+    transaction: &Transaction<'_>,
+    key: &KeyId,
+    hour: Hour,
+    pool: &PoolName,
+    counters: &Counters,
+) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO usage (key, hour, pool, up, down, requests, tunnels) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -223,15 +237,20 @@ fn add_row(transaction: &Transaction<'_>, row: &UsageDelta) -> rusqlite::Result<
                  requests = requests + excluded.requests, tunnels = tunnels + excluded.tunnels",
         )?
         .execute(params![
-            row.key.as_str(),
-            row.hour.0,
-            row.pool.as_str(),
+            key.as_str(),
+            hour.0,
+            pool.as_str(),
             integer(counters.up),
             integer(counters.down),
             integer(counters.requests),
             integer(counters.tunnels)
-        ])?;
+        ])
+        .map(drop)
+}
 
+fn add_row(transaction: &Transaction<'_>, row: &UsageDelta) -> rusqlite::Result<()> {
+    let counters = &row.counters;
+    add_cell(transaction, &row.key, row.hour, &row.pool, counters)?;
     // The same period as before: add. Another one (a new period began, or the plan's period changed): sum the hours, which
     // already include this row.
     let start = Hour::of(row.period_start).0;
@@ -253,11 +272,9 @@ fn add_row(transaction: &Transaction<'_>, row: &UsageDelta) -> rusqlite::Result<
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-    use outgate_store::{Counters, KeyId, PoolName};
-
     use super::*;
     use crate::schema;
+    use jiff::Timestamp;
 
     #[test]
     fn a_full_disk_refuses_and_leaves_nothing_behind() {

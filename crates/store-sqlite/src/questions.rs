@@ -121,7 +121,12 @@ fn last_change(connection: &Connection) -> rusqlite::Result<u64> {
     statement.query_row([], |row| row.get(0)).map(count)
 }
 
-fn each(connection: &Connection, query: &str, mut take: impl FnMut(&Row<'_>) -> Result<(), ReadError>) -> Result<(), ReadError> {
+/// Row by row as they come.
+pub(crate) fn each(
+    connection: &Connection,
+    query: &str,
+    mut take: impl FnMut(&Row<'_>) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
     let mut statement = connection.prepare(query)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -158,18 +163,23 @@ fn audit_rows(connection: &Connection, query: &AuditQuery) -> Result<Vec<AuditRo
     let mut found = statement.query(params![query.subject, before, limit])?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
-        let id: String = row.get("id")?;
-        let entry = Audit {
-            at: rows::time(row.get("at")?, &id)?,
-            who: row.get("who")?,
-            what: row.get("what")?,
-            subject: row.get("subject")?,
-            detail: row.get("detail")?,
-            id,
-        };
-        rows.push(AuditRow { number: count(row.get("number")?), entry });
+        rows.push(audit_row(row)?);
     }
     Ok(rows)
+}
+
+/// A whole row of the table.
+pub(crate) fn audit_row(row: &Row<'_>) -> Result<AuditRow, ReadError> {
+    let id: String = row.get("id")?;
+    let entry = Audit {
+        at: rows::time(row.get("at")?, &id)?,
+        who: row.get("who")?,
+        what: row.get("what")?,
+        subject: row.get("subject")?,
+        detail: row.get("detail")?,
+        id,
+    };
+    Ok(AuditRow { number: count(row.get("number")?), entry })
 }
 
 /// Sums by group.

@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use outgate_store::{
-    Audit, AuditQuery, AuditRow, Change, Changes, Delivery, KeyId, Snapshot, Store, StoreFuture, UsageBatch, UsageQuery, UsageRow,
+    Archive, Audit, AuditQuery, AuditRow, Change, Changes, Delivery, Entry, KeyId, Snapshot, Store, StoreFuture, UsageBatch,
+    UsageQuery, UsageRow,
 };
 use rusqlite::{Connection, OpenFlags};
+use tokio::sync::mpsc;
 
 use crate::hold::{Hold, HoldError};
 use crate::schema::{self, MigrateError};
 use crate::worker::Worker;
-use crate::{ledger, questions};
+use crate::{archive, ledger, questions};
 
 /// How long a statement waits for a lock another process holds (a backup, a shell). Longer would hold up the delivery of
 /// usage behind it; the caller repeats.
@@ -189,5 +191,19 @@ impl Store for Sqlite {
     fn used_since(&self, key: &KeyId, since: Timestamp) -> StoreFuture<'_, u64> {
         let key = key.clone();
         self.reader.run(move |connection| questions::used_since(connection, key.as_str(), since))
+    }
+}
+
+impl Archive for Sqlite {
+    fn export(&self, entries: mpsc::Sender<Entry>) -> StoreFuture<'_, ()> {
+        self.reader.run(move |connection| archive::export(connection, &entries))
+    }
+
+    fn import(&self, entries: mpsc::Receiver<Entry>) -> StoreFuture<'_, ()> {
+        self.writer.run(move |connection| archive::import(connection, entries, Timestamp::now()))
+    }
+
+    fn check(&self) -> StoreFuture<'_, Vec<String>> {
+        self.reader.run(move |connection| archive::check(connection, Timestamp::now()))
     }
 }

@@ -67,6 +67,16 @@ impl StoreError {
         Self::Conflict(format!("{of} has a number above {}", i64::MAX))
     }
 
+    /// Only an empty store is filled.
+    pub fn not_empty() -> Self {
+        Self::Conflict("the ledger is not empty: import into a new one".into())
+    }
+
+    /// Whoever tells the entries stopped before the last.
+    pub fn import_given_up() -> Self {
+        Self::Conflict("the import ended before its last entry: nothing was taken".into())
+    }
+
     /// A batch was skipped.
     pub fn sequence_gap(batch: &UsageBatch, last: u64) -> Self {
         let UsageBatch { gateway, sequence, .. } = batch;

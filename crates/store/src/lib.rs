@@ -6,7 +6,7 @@
 //!
 //! - names and amounts: [`KeyId`], [`PlanName`], [`ExitId`], [`PoolName`], [`Country`], [`amount`], [`Secret`]
 //! - what is kept: [`Plan`] with its [`Period`], [`Key`], [`Exit`], [`UsageBatch`], [`Audit`]
-//! - the contract: [`Store`], [`Change`], [`Changes`], [`StoreError`]
+//! - the contract: [`Store`], [`Change`], [`Changes`], [`StoreError`]; [`Archive`] for one that lasts
 //! - backends here: [`memory`] for tests and throw-away gateways; [`unreliable`] breaks another one on purpose
 //! - [`live`]: what a running gateway offers to the console
 //!
@@ -17,6 +17,7 @@
 //! through [`unreliable::Unreliable`]; 3. wire it in the binary, the only place that knows every backend.
 
 pub mod amount;
+mod archive;
 mod audit;
 pub mod conformance;
 mod contract;
@@ -35,6 +36,7 @@ mod secret;
 pub mod unreliable;
 mod usage;
 
+pub use archive::{Archive, ENTRIES, Entry, UsageCell};
 pub use audit::{Audit, AuditQuery, AuditRow};
 pub use contract::{ANYHOW, Change, Changes, Snapshot, Store, StoreError, StoreFuture};
 pub use country::{Country, Subdivision};
