@@ -1,6 +1,7 @@
 //! What PostgreSQL's errors mean for the one who asked: words for people, never the connection string.
 
 use std::error::Error as _;
+use std::fmt;
 
 use outgate_store::StoreError;
 use tokio_postgres::Error;
@@ -14,6 +15,27 @@ pub(crate) enum Failure {
     Store(StoreError),
     /// What is kept is not ours.
     Damaged(String),
+}
+
+impl Failure {
+    /// Whether trying again is of no use: invalid authorization, an invalid catalogue name, insufficient privilege.
+    pub(crate) fn is_lasting(&self) -> bool {
+        let code = match self {
+            Self::Postgres(error) => error.code().map_or("", |code| code.code()),
+            Self::Store(_) | Self::Damaged(_) => "",
+        };
+        code.starts_with("28") || code.starts_with("3D") || code == "42501"
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postgres(error) => f.write_str(&explained(error)),
+            Self::Store(error) => error.fmt(f),
+            Self::Damaged(what) => write!(f, "the ledger is damaged: {what}"),
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -31,9 +53,8 @@ impl From<StoreError> for Failure {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Postgres(error) => Self::Refused(explained(&error)),
             Failure::Store(error) => error,
-            Failure::Damaged(what) => Self::Refused(format!("the ledger is damaged: {what}")),
+            other => Self::Refused(other.to_string()),
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client, Connection, Row};
 
-use crate::error::{Failure, explained};
+use crate::error::Failure;
 use crate::pool::Pool;
 use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, PLAN_COLUMNS};
 
@@ -28,11 +28,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) async fn listen(pool: Rc<Pool>, changed: Arc<Notify>) {
     loop {
         if let Err(failure) = listen_once(&pool, &changed).await {
-            let why = match failure {
-                Failure::Postgres(error) => explained(&error),
-                other => outgate_store::StoreError::from(other).to_string(),
-            };
-            tracing::debug!(why, "nobody listens for changes of the ledger");
+            tracing::debug!(%failure, "nobody listens for changes of the ledger");
         }
         changed.notify_one();
         tokio::time::sleep(AGAIN).await;

@@ -47,6 +47,13 @@ pub enum OpenError {
         /// Why.
         why: String,
     },
+    /// The server says no, and will say it again: wrong credentials, no such database, no right to make tables.
+    Denied {
+        /// Where.
+        place: String,
+        /// Why.
+        why: String,
+    },
     /// A later version of Outgate wrote it.
     Newer {
         /// Where.
@@ -63,7 +70,9 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable { place, why } => write!(f, "the ledger can't be used ({place}): {why}"),
+            Self::Unreachable { place, why } | Self::Denied { place, why } => {
+                write!(f, "the ledger can't be used ({place}): {why}")
+            }
             Self::Newer { place, found } => write!(
                 f,
                 "the ledger ({place}) was written by a later version of Outgate (schema {found}, known here {KNOWN}): start that \
@@ -79,7 +88,7 @@ impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::Unreachable { .. } | Self::Newer { .. } | Self::Settings(_) => None,
+            Self::Unreachable { .. } | Self::Denied { .. } | Self::Newer { .. } | Self::Settings(_) => None,
         }
     }
 }
@@ -96,23 +105,21 @@ impl Postgres {
         let tls = Tls::new(&url.trust).map_err(OpenError::Settings)?;
         let changed = Arc::new(Notify::new());
         let worker = Worker::spawn(url.clone(), tls, changed.clone()).map_err(OpenError::Io)?;
-        let migrated = worker.run(async |pool| {
+        let migrated = worker.run(async move |pool| {
             // Not within a deadline of ours: a step over a large table takes what it takes.
             let outcome = match pool.lease().await {
                 Ok(lease) => schema::migrate(lease).await,
                 Err(failure) => Err(MigrateError::Failed(failure)),
             };
             Ok(outcome.map_err(|error| match error {
-                MigrateError::Newer { found } => Err(found),
-                MigrateError::Failed(failure) => Ok(StoreError::from(failure).to_string()),
+                MigrateError::Newer { found } => OpenError::Newer { place, found },
+                MigrateError::Failed(failure) if failure.is_lasting() => OpenError::Denied { place, why: failure.to_string() },
+                MigrateError::Failed(failure) => OpenError::Unreachable { place, why: failure.to_string() },
             }))
         });
-        match migrated.await {
-            Ok(Ok(migrated)) => Ok((Self { worker, changed }, migrated)),
-            Ok(Err(Err(found))) => Err(OpenError::Newer { place, found }),
-            Ok(Err(Ok(why))) => Err(OpenError::Unreachable { place, why }),
-            Err(error) => Err(OpenError::Unreachable { place, why: error.to_string() }),
-        }
+        let ended = |error: StoreError| OpenError::Io(io::Error::other(error));
+        let migrated = migrated.await.map_err(ended)??;
+        Ok((Self { worker, changed }, migrated))
     }
 }
 
