@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outgate_store::Archive;
+use outgate_store::amount::duration_text;
 use outgate_store_postgres::{OpenError, Postgres, ServerUrl};
 use outgate_store_sqlite::Sqlite;
 use tokio::time::{Instant, sleep};
@@ -35,31 +36,34 @@ pub(crate) fn sqlite_file(data: &Path) -> PathBuf {
     data.join("outgate.db")
 }
 
-/// Opens it. What it says when it can't is ready to print.
-pub(crate) async fn open(settings: &LedgerSettings, data: &Path) -> Result<Arc<dyn Archive>, String> {
+/// Opens it for the gateway of this name. What it says when it can't is ready to print.
+pub(crate) async fn open(settings: &LedgerSettings, data: &Path, name: &str) -> Result<Arc<dyn Archive>, String> {
     let Some(url) = &settings.postgres else {
         return Ok(Arc::new(Sqlite::open(&sqlite_file(data)).map_err(|error| error.to_string())?));
     };
     let stop = asked_to_stop();
     tokio::select! {
-        opened = insist(url, settings.patience) => Ok(Arc::new(opened?)),
+        opened = insist(url, name, settings.patience) => Ok(Arc::new(opened?)),
         () = stop => Err("stopped before the ledger could be reached".into()),
     }
 }
 
-async fn insist(url: &ServerUrl, patience: Duration) -> Result<Postgres, String> {
+async fn insist(url: &ServerUrl, name: &str, patience: Duration) -> Result<Postgres, String> {
     let until = Instant::now() + patience;
     loop {
-        match Postgres::open(url).await {
-            Ok(store) => return Ok(store),
-            Err(error @ OpenError::Unreachable { .. }) if Instant::now() + AGAIN < until => {
-                tracing::warn!(%error, "waiting for the ledger");
-                sleep(AGAIN).await;
-            }
-            Err(error @ OpenError::Unreachable { .. }) => {
-                return Err(format!("{error}; waited {patience:?} for it (store.patience)"));
-            }
+        let why = match Postgres::open(url).await {
+            // The name is a predecessor's until the server has noticed its end.
+            Ok(store) => match store.claim(name).await {
+                Ok(()) => return Ok(store),
+                Err(error) => format!("the ledger can't be used ({url}): {error}"),
+            },
+            Err(error @ OpenError::Unreachable { .. }) => error.to_string(),
             Err(error) => return Err(error.to_string()),
+        };
+        if Instant::now() + AGAIN > until {
+            return Err(format!("{why}; waited {} for it (store.patience)", duration_text(patience)));
         }
+        tracing::warn!(why, "waiting for the ledger");
+        sleep(AGAIN).await;
     }
 }

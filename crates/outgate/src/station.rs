@@ -51,7 +51,7 @@ impl Station {
         }
         settings.echo = Some(tls::echo(&data)?);
         settings.journal = Some(data.join("usage.journal"));
-        let store: Arc<dyn Store> = ledger::open(&store, &data).await?;
+        let store: Arc<dyn Store> = ledger::open(&store, &data, &settings.name).await?;
         let snapshot = store.load(Timestamp::now()).await.map_err(|e| format!("the ledger can't be read: {e}"))?;
         // The console's address is taken before any client is served: a port in use ends the start, not the service.
         let server = match passed.take(console) {

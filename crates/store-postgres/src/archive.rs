@@ -5,7 +5,8 @@ use std::pin::Pin;
 
 use futures_util::SinkExt;
 use jiff::Timestamp;
-use outgate_store::{Counters, Entry, Hour, KeyState, Period, StoreError, UsageCell};
+use outgate_store::column::{count, joined, parse};
+use outgate_store::{CHECKS, Counters, Entry, Hour, KeyState, Period, StoreError, UsageCell};
 use tokio::sync::mpsc;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, CopyInSink};
@@ -13,7 +14,7 @@ use tokio_postgres::{Client, CopyInSink};
 use crate::error::Failure;
 use crate::feed::CHANNEL;
 use crate::questions::{audit_row, each, load};
-use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, PLAN_COLUMNS, count, joined};
+use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, PLAN_COLUMNS};
 
 /// What a piece of a COPY may hold before it is sent.
 const PIECE: usize = 64 * 1024;
@@ -28,30 +29,6 @@ const TABLES: [(&str, &str); 6] = [
     ("audit", "number, id, at, who, what, subject, detail"),
 ];
 
-/// Questions whose answer is a number that must be zero, and what is wrong when it isn't.
-const CHECKS: [(&str, &str); 5] = [
-    ("SELECT count(*) FROM keys WHERE NOT EXISTS (SELECT FROM plans WHERE name = plan)", "keys are on plans that don't exist"),
-    (
-        "SELECT count(*) FROM usage WHERE up < 0 OR down < 0 OR requests < 0 OR tunnels < 0",
-        "hours of usage have a counter below zero",
-    ),
-    (
-        "SELECT count(*) FROM periods WHERE bytes <> (
-             SELECT coalesce(sum(up + down), 0) FROM usage WHERE usage.key = periods.key AND usage.hour >= periods.start_hour)",
-        "keys have a sum of their period that is not the sum of its hours",
-    ),
-    (
-        "SELECT count(*) FROM (SELECT DISTINCT key FROM usage) AS used
-         WHERE NOT EXISTS (SELECT FROM periods WHERE periods.key = used.key)",
-        "keys have usage and no sum of a period",
-    ),
-    (
-        "SELECT (SELECT count(*) FROM deliveries WHERE sequence < 1)
-              + (SELECT count(*) FROM changes WHERE number > (SELECT coalesce(max(number), 0) FROM audit))",
-        "numbers of batches or changes are out of range",
-    ),
-];
-
 /// Tells everything as of the moment that the caller's transaction sees.
 pub(crate) async fn export(client: &Client, entries: &mpsc::Sender<Entry>) -> Result<(), Failure> {
     for (rank, (table, columns)) in TABLES.iter().enumerate() {
@@ -63,7 +40,7 @@ pub(crate) async fn export(client: &Client, entries: &mpsc::Sender<Entry>) -> Re
                 0 => Entry::Plan(rows::plan(row)?),
                 1 => {
                     let plan = rows::plan_of_key(row)?;
-                    Entry::Key(rows::key(row, rows::parse(plan, plan)?)?)
+                    Entry::Key(rows::key(row, parse(plan, plan)?)?)
                 }
                 2 => Entry::Exit(rows::exit(row)?),
                 3 => Entry::Usage(usage_cell(row)?),
@@ -81,7 +58,7 @@ fn usage_cell(row: &tokio_postgres::Row) -> Result<UsageCell, Failure> {
     let (key, pool): (&str, &str) = (row.try_get(0)?, row.try_get(2)?);
     let number = |column: usize| -> Result<u64, Failure> { Ok(count(row.try_get(column)?)) };
     let counters = Counters { up: number(3)?, down: number(4)?, requests: number(5)?, tunnels: number(6)? };
-    Ok(UsageCell { key: rows::parse(key, key)?, hour: Hour(row.try_get(1)?), pool: rows::parse(pool, key)?, counters })
+    Ok(UsageCell { key: parse(key, key)?, hour: Hour(row.try_get(1)?), pool: parse(pool, key)?, counters })
 }
 
 async fn send(entries: &mpsc::Sender<Entry>, entry: Entry) -> Result<(), Failure> {
@@ -267,7 +244,7 @@ pub(crate) async fn check(client: &Client, now: Timestamp) -> Result<Vec<String>
     // Every row is read back as a start does.
     match load(client, now).await {
         Ok(_) => {}
-        Err(Failure::Damaged(what)) => wrong.push(format!("the ledger is damaged: {what}")),
+        Err(Failure::Damaged(damaged)) => wrong.push(damaged.to_string()),
         Err(failure) => return Err(failure),
     }
     Ok(wrong)

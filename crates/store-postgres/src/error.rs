@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 
 use outgate_store::StoreError;
+use outgate_store::column::Damaged;
 use tokio_postgres::Error;
 use tokio_postgres::error::Severity;
 
@@ -14,7 +15,7 @@ pub(crate) enum Failure {
     /// A rule of the ledger.
     Store(StoreError),
     /// What is kept is not ours.
-    Damaged(String),
+    Damaged(Damaged),
 }
 
 impl Failure {
@@ -33,7 +34,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Postgres(error) => f.write_str(&explained(error)),
             Self::Store(error) => error.fmt(f),
-            Self::Damaged(what) => write!(f, "the ledger is damaged: {what}"),
+            Self::Damaged(damaged) => damaged.fmt(f),
         }
     }
 }
@@ -47,6 +48,12 @@ impl From<Error> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<Damaged> for Failure {
+    fn from(damaged: Damaged) -> Self {
+        Self::Damaged(damaged)
     }
 }
 
@@ -65,6 +72,14 @@ pub(crate) fn of_commit(error: &Error) -> StoreError {
     match error.as_db_error().and_then(|error| error.parsed_severity()) {
         Some(Severity::Error) => StoreError::Refused(explained(error)),
         _ => StoreError::Unclear(explained(error)),
+    }
+}
+
+/// Whether it is the end of the connection rather than an answer to the statement.
+pub(crate) fn is_of_connection(error: &Error) -> bool {
+    match error.as_db_error().and_then(|said| said.parsed_severity()) {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        None => true,
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use outgate_store::column::{count, parse};
 use outgate_store::{Change, Changes};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
@@ -21,13 +22,18 @@ use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, PLAN_COLUMNS};
 /// The channel. The word carries nothing: whoever hears it asks the table.
 pub(crate) const CHANNEL: &str = "outgate_changes";
 
+/// What the session begins with: its end frees the gateway's name, so the server is to notice a gateway that vanished.
+const SESSION: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3";
+
 /// How long after a failure the listener tries again. Meanwhile its caller looks by itself.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Tells `changed` of every word, and of every new connection, before which words may have been missed.
 pub(crate) async fn listen(pool: Rc<Pool>, changed: Arc<Notify>) {
     loop {
-        if let Err(failure) = listen_once(&pool, &changed).await {
+        let ended = listen_once(&pool, &changed).await;
+        pool.name.lost();
+        if let Err(failure) = ended {
             tracing::debug!(%failure, "nobody listens for changes of the ledger");
         }
         changed.notify_one();
@@ -38,22 +44,24 @@ pub(crate) async fn listen(pool: Rc<Pool>, changed: Arc<Notify>) {
 async fn listen_once(pool: &Pool, changed: &Arc<Notify>) -> Result<(), Failure> {
     let (client, mut messages) = pool.connect().await?;
     let told = changed.clone();
-    let messages = tokio::task::spawn_local(async move {
+    let mut ended = tokio::task::spawn_local(async move {
         while let Some(message) = messages.next().await {
             if matches!(message, AsyncMessage::Notification(_)) {
                 told.notify_one();
             }
         }
     });
-    let listening = client.batch_execute(&format!("LISTEN {CHANNEL}")).await;
+    client.batch_execute(&format!("{SESSION}; LISTEN {CHANNEL}")).await?;
     changed.notify_one();
-    match listening {
-        // Held until the server is gone: a connection ends with its client.
-        Ok(()) => drop(messages.await),
-        Err(error) => return Err(error.into()),
+    // The session ends with its client, and the client with this function.
+    loop {
+        pool.name.take(&client).await?;
+        tokio::select! {
+            _ = &mut ended => return Ok(()),
+            () = pool.name.wanted() => {}
+            () = tokio::time::sleep(AGAIN), if pool.name.is_anothers() => {}
+        }
     }
-    drop(client);
-    Ok(())
 }
 
 /// What a server says unasked. Polling it is what moves a connection's bytes.
@@ -121,7 +129,7 @@ pub(crate) async fn changes_after(client: &Client, seen: u64, limit: usize) -> R
                     &names,
                     &mut changes,
                     |row| Ok(Change::PutPlan(rows::plan(row)?)),
-                    |name| Ok(Change::RemovePlan(rows::parse(name, name)?)),
+                    |name| Ok(Change::RemovePlan(parse(name, name)?)),
                 )?;
             }
             Change::EXIT => {
@@ -131,13 +139,13 @@ pub(crate) async fn changes_after(client: &Client, seen: u64, limit: usize) -> R
                     &names,
                     &mut changes,
                     |row| Ok(Change::PutExit(rows::exit(row)?)),
-                    |name| Ok(Change::RemoveExit(rows::parse(name, name)?)),
+                    |name| Ok(Change::RemoveExit(parse(name, name)?)),
                 )?;
             }
             Change::KEY => {
                 for row in present(client, KEY_COLUMNS, "keys", "id", &names).await? {
                     let plan = rows::plan_of_key(&row)?;
-                    changes.push(Change::PutKey(rows::key(&row, rows::parse(plan, plan)?)?));
+                    changes.push(Change::PutKey(rows::key(&row, parse(plan, plan)?)?));
                 }
             }
             // Everything may be another, as after an import.
@@ -150,7 +158,7 @@ pub(crate) async fn changes_after(client: &Client, seen: u64, limit: usize) -> R
 /// The number of the last change.
 pub(crate) async fn last_change(client: &Client) -> Result<u64, Failure> {
     let row = client.query_typed_one("SELECT coalesce(max(number), 0) FROM audit", &[]).await?;
-    Ok(rows::count(row.try_get(0)?))
+    Ok(count(row.try_get(0)?))
 }
 
 async fn present(client: &Client, columns: &str, table: &str, id: &str, names: &[String]) -> Result<Vec<Row>, Failure> {

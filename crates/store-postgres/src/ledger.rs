@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use outgate_store::column::{count, integer, joined};
 use outgate_store::{Audit, Change, Delivery, Exit, Hour, Key, KeyState, Plan, PlanName, StoreError, UsageBatch};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -9,7 +10,6 @@ use tokio_postgres::types::Type;
 
 use crate::error::Failure;
 use crate::feed::CHANNEL;
-use crate::rows::{count, integer, joined};
 
 /// Rows of one statement: a batch after a long outage is told in pieces of this, so that none is a message of many megabytes.
 const ROWS: usize = 10_000;

@@ -3,7 +3,7 @@
 //! [`Postgres`] is the handle. Behind it stands one thread with an event loop of its own (`worker`), so that connections
 //! outlive whichever loop asked first; `pool` keeps them and says what became of a transaction, `server` reads the URL, `tls` speaks TLS.
 //! `schema` holds the tables and how they grew, `ledger` the statements that write, `questions` the ones that read, `feed`
-//! what other gateways changed, `rows` how our types become columns, `archive` the whole of it, in and out.
+//! what other gateways changed, `name` what keeps two of them apart, `rows` how our types become columns, `archive` the whole of it, in and out.
 //!
 //! What a failure says: nothing is told as unclear but a COMMIT whose answer didn't come. Before it was sent, the server
 //! rolls back whatever it began, at the latest when it notices that the connection is gone.
@@ -18,6 +18,7 @@ mod archive;
 mod error;
 mod feed;
 mod ledger;
+mod name;
 mod pool;
 mod postgres;
 mod questions;

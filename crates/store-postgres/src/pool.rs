@@ -9,7 +9,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Client;
 
-use crate::error::{Failure, explained, of_commit};
+use crate::error::{Failure, is_of_connection, of_commit};
+use crate::name::Name;
 use crate::server::ServerUrl;
 use crate::tls::Tls;
 
@@ -49,7 +50,9 @@ impl Locked {
                 "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
                  SELECT pg_advisory_xact_lock(7046801, 1)"
             }
-            Self::Schema => "BEGIN; SET LOCAL lock_timeout = '30s'; SELECT pg_advisory_xact_lock(7046801, 2)",
+            Self::Schema => {
+                "BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(7046801, 2)"
+            }
             Self::Moment => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0",
         }
     }
@@ -61,6 +64,8 @@ pub(crate) struct Pool {
     tls: Tls,
     places: Semaphore,
     idle: RefCell<Vec<Client>>,
+    /// What the listening session holds.
+    pub(crate) name: Name,
 }
 
 /// A connection of the pool. Dropped, it is closed and the server rolls back; [`Lease::keep`] gives it back.
@@ -72,7 +77,7 @@ pub(crate) struct Lease<'a> {
 
 impl Pool {
     pub(crate) fn new(url: ServerUrl, tls: Tls) -> Rc<Self> {
-        Rc::new(Self { url, tls, places: Semaphore::new(CONNECTIONS), idle: RefCell::default() })
+        Rc::new(Self { url, tls, places: Semaphore::new(CONNECTIONS), idle: RefCell::default(), name: Name::none() })
     }
 
     /// A session of its own, ready for use.
@@ -82,18 +87,18 @@ impl Pool {
         Ok((client, messages))
     }
 
-    /// A connection that was there a moment ago, or a new one.
+    /// A new connection, in a place that was free.
     pub(crate) async fn lease(&self) -> Result<Lease<'_>, Failure> {
-        let refused = |_| StoreError::Refused("the store's thread has ended".into());
-        let place = self.places.acquire().await.map_err(refused)?;
-        loop {
-            let kept = self.idle.borrow_mut().pop();
-            match kept {
-                Some(client) if client.is_closed() => {}
-                Some(client) => return Ok(Lease { pool: self, client, _place: place }),
-                None => break,
-            }
-        }
+        let place = self.place().await?;
+        self.fresh(place).await
+    }
+
+    async fn place(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        let ended = |_| StoreError::Refused("the store's thread has ended".into());
+        Ok(self.places.acquire().await.map_err(ended)?)
+    }
+
+    async fn fresh<'a>(&'a self, place: SemaphorePermit<'a>) -> Result<Lease<'a>, Failure> {
         let (client, messages) = self.connect().await?;
         tokio::task::spawn_local(messages.ignored());
         client.batch_execute(SESSION).await?;
@@ -145,27 +150,21 @@ impl Pool {
         Ok(done.await.map_err(|_| too_slow(patience))??)
     }
 
-    /// A transaction that has begun. A kept connection may have died unseen: then the others have, too, and a new one is made.
+    /// A transaction that has begun, on a kept connection or a new one.
     async fn begun(&self, locked: Locked) -> Result<Lease<'_>, Failure> {
+        let place = self.place().await?;
         loop {
-            let lease = self.lease().await?;
-            match lease.begin(locked).await {
-                Ok(()) => return Ok(lease),
-                Err(error)
-                    if lease.client.is_closed()
-                        && error.as_db_error().is_none_or(|said| said.code().code().starts_with("57P")) =>
-                {
-                    tracing::debug!(error = explained(&error), "a kept connection was dead");
-                    if self.idle.borrow().is_empty() {
-                        drop(lease);
-                        let lease = self.lease().await?;
-                        lease.begin(locked).await?;
-                        return Ok(lease);
-                    }
-                }
+            let Some(client) = self.idle.borrow_mut().pop() else { break };
+            match client.batch_execute(locked.begin()).await {
+                Ok(()) => return Ok(Lease { pool: self, client, _place: place }),
+                // It died while nobody looked; nothing was begun, so the next one may try.
+                Err(error) if is_of_connection(&error) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+        let lease = self.fresh(place).await?;
+        lease.begin(locked).await?;
+        Ok(lease)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{archive, feed, ledger, questions};
 /// How long a change or a question may take. Less than the console waits, so that it hears why.
 const CALL: Duration = Duration::from_secs(4);
 /// How long a batch of usage may take, ten thousand rows at most. Less than the gateway waits before it asks again.
-const DELIVERY: Duration = Duration::from_secs(8);
+const DELIVERY: Duration = Duration::from_secs(7);
 /// How long everything may take to be read: a million keys from a busy server.
 const LOAD: Duration = Duration::from_secs(600);
 /// How long everything may take to be told, taken or checked, as slow as the other end may be.
@@ -123,6 +123,21 @@ impl Postgres {
     }
 }
 
+impl Postgres {
+    /// Takes the name under which this process delivers usage, for as long as it is connected, and again whenever it is.
+    ///
+    /// # Errors
+    /// Another process has it, or the server can't be reached; usage under this name is refused until it is ours.
+    pub async fn claim(&self, gateway: &str) -> Result<(), StoreError> {
+        let gateway = gateway.to_owned();
+        let claimed = self.worker.run(async move |pool| {
+            let slow = |_| StoreError::Refused("PostgreSQL can't be reached to hold this gateway's name".into());
+            tokio::time::timeout(CALL, pool.name.claim(gateway)).await.map_err(slow)?
+        });
+        claimed.await
+    }
+}
+
 impl Store for Postgres {
     fn load(&self, now: Timestamp) -> StoreFuture<'_, Snapshot> {
         self.worker.run(async move |pool| pool.read(LOAD, async |client| questions::load(client, now).await).await)
@@ -153,6 +168,7 @@ impl Store for Postgres {
     fn add_usage(&self, batch: UsageBatch) -> StoreFuture<'_, Delivery> {
         self.worker.run(async move |pool| {
             batch.check_range()?;
+            pool.name.check(&batch.gateway)?;
             pool.write(Locked::Nothing, DELIVERY, async |client| ledger::add_usage(client, &batch).await).await
         })
     }

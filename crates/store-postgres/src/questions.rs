@@ -5,6 +5,7 @@ use std::pin::pin;
 
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
+use outgate_store::column::{Damaged, count, integer, parse, time};
 use outgate_store::{
     Audit, AuditQuery, AuditRow, Counters, Grouping, Hour, KeyId, Period, PeriodUsage, PlanName, Snapshot, UsageQuery, UsageRow,
 };
@@ -13,7 +14,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::error::Failure;
 use crate::feed::last_change;
-use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, KEY_WIDTH, PLAN_COLUMNS, count, integer};
+use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, KEY_WIDTH, PLAN_COLUMNS};
 
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
@@ -36,7 +37,7 @@ pub(crate) async fn load(client: &Client, now: Timestamp) -> Result<Snapshot, Fa
     );
     each(client, &text, &[], async |row| {
         let plan = rows::plan_of_key(row)?;
-        let (name, period) = plans.get(plan).ok_or_else(|| Failure::Damaged(format!("a key on the missing plan {plan}")))?;
+        let (name, period) = plans.get(plan).ok_or_else(|| Damaged(format!("a key on the missing plan {plan}")))?;
         let key = rows::key(row, name.clone())?;
         let start = match period {
             Period::Month => month,
@@ -76,7 +77,7 @@ async fn recounted(client: &Client, starts: &HashMap<String, Timestamp>, snapsho
     each(client, text, &[(&keys, Type::TEXT_ARRAY), (&hours, Type::INT8_ARRAY)], async |row| {
         let (key, bytes): (&str, u64) = (row.try_get(0)?, count(row.try_get(1)?));
         if let (Some(start), true) = (starts.get(key), bytes > 0) {
-            snapshot.used.insert(rows::parse(key, key)?, PeriodUsage { start: *start, bytes });
+            snapshot.used.insert(parse(key, key)?, PeriodUsage { start: *start, bytes });
         }
         Ok(())
     })
@@ -122,7 +123,7 @@ pub(crate) async fn audit(client: &Client, query: &AuditQuery) -> Result<Vec<Aud
 pub(crate) fn audit_row(row: &Row) -> Result<AuditRow, Failure> {
     let id: String = row.try_get(1)?;
     let entry = Audit {
-        at: rows::time(row.try_get(2)?, &id)?,
+        at: time(row.try_get(2)?, &id)?,
         who: row.try_get(3)?,
         what: row.try_get(4)?,
         subject: row.try_get(5)?,

@@ -1,9 +1,6 @@
 //! How our types become columns and come back. What comes back is parsed again: a damaged row is an error, never a guess.
 
-use std::fmt::Display;
-use std::str::FromStr;
-
-use jiff::Timestamp;
+use outgate_store::column::{Damaged, list, optional, parse, time};
 use outgate_store::{Exit, ExitState, Key, KeyState, Labels, OldSecret, Plan, PlanName, Proof, SecretHash};
 use tokio_postgres::Row;
 
@@ -43,7 +40,7 @@ pub(crate) fn plan_of_key(row: &Row) -> Result<&str, Failure> {
 /// `plan` is looked up by the caller, who shares one copy of each name among all keys.
 pub(crate) fn key(row: &Row, plan: PlanName) -> Result<Key, Failure> {
     let id: &str = row.try_get(0)?;
-    let damaged = |what: &str| Failure::Damaged(format!("{what} of key {id}"));
+    let damaged = |what: &str| Damaged(format!("{what} of key {id}"));
     let old_secret = match (row.try_get::<_, Option<&[u8]>>(3)?, row.try_get::<_, Option<i64>>(4)?) {
         (Some(bytes), Some(until)) => Some(OldSecret { hash: hash(bytes, id)?, until: time(until, id)? }),
         _ => None,
@@ -68,7 +65,7 @@ pub(crate) const EXIT_COLUMNS: &str =
 
 pub(crate) fn exit(row: &Row) -> Result<Exit, Failure> {
     let id: &str = row.try_get(0)?;
-    let damaged = |what: &str| Failure::Damaged(format!("{what} of exit {id}"));
+    let damaged = |what: &str| Damaged(format!("{what} of exit {id}"));
     let text = |column: usize| row.try_get::<_, Option<&str>>(column);
     Ok(Exit {
         id: parse(id, id)?,
@@ -91,38 +88,7 @@ pub(crate) fn exit(row: &Row) -> Result<Exit, Failure> {
     })
 }
 
-/// A list as one text; no element of ours contains a space.
-pub(crate) fn joined<T: Display>(items: &[T]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-}
-
-fn list<T: FromStr<Err: Display>>(text: &str, of: &str) -> Result<Vec<T>, Failure> {
-    text.split_ascii_whitespace().map(|item| parse(item, of)).collect()
-}
-
-pub(crate) fn parse<T: FromStr<Err: Display>>(text: &str, of: &str) -> Result<T, Failure> {
-    text.parse().map_err(|error: T::Err| Failure::Damaged(format!("{of}: {error}")))
-}
-
 fn hash(bytes: &[u8], of: &str) -> Result<SecretHash, Failure> {
-    let bytes: [u8; 32] = bytes.try_into().map_err(|_| Failure::Damaged(format!("{of}: a secret's hash")))?;
+    let bytes: [u8; 32] = bytes.try_into().map_err(|_| Damaged(format!("{of}: a secret's hash")))?;
     Ok(SecretHash::from_bytes(bytes))
-}
-
-fn optional<T: TryFrom<i64>>(number: Option<i64>, of: &str) -> Result<Option<T>, Failure> {
-    number.map(|number| T::try_from(number).map_err(|_| Failure::Damaged(format!("{of}: {number}")))).transpose()
-}
-
-pub(crate) fn time(milliseconds: i64, of: &str) -> Result<Timestamp, Failure> {
-    Timestamp::from_millisecond(milliseconds).map_err(|_| Failure::Damaged(format!("{of}: a time")))
-}
-
-/// For a column. What is out of its range was refused before.
-pub(crate) fn integer(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A sum of counters; never negative.
-pub(crate) fn count(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use crate::error::Failure;
@@ -106,27 +107,45 @@ impl fmt::Display for Migrated {
     }
 }
 
-/// Makes the steps that are missing, all of them or none. Two gateways that start at once do it one after the other.
+/// Makes the steps that are missing, all of them or none. Two gateways that start at once do it one after the other. One that
+/// finds everything made needs no right to make tables.
 pub(crate) async fn migrate(lease: Lease<'_>) -> Result<Migrated, MigrateError> {
-    lease.begin(Locked::Schema).await?;
-    lease
-        .client()
-        .batch_execute(
-            "CREATE TABLE IF NOT EXISTS schema_version (version bigint PRIMARY KEY, made timestamptz NOT NULL DEFAULT now())",
-        )
-        .await?;
-    let found: i64 =
-        lease.client().query_typed_one("SELECT coalesce(max(version), 0) FROM schema_version", &[]).await?.try_get(0)?;
-    if found > KNOWN {
-        return Err(MigrateError::Newer { found });
+    let mut from = version(lease.client()).await?;
+    if from < KNOWN {
+        lease.begin(Locked::Schema).await?;
+        from = version(lease.client()).await?;
+        make_steps(lease.client(), from).await?;
+        // Unclear or not: the next one to look sees what became of it.
+        lease.client().batch_execute("COMMIT").await?;
     }
-    for (done, step) in STEPS.iter().enumerate().skip(usize::try_from(found).unwrap_or(0)) {
-        lease.client().batch_execute(step).await?;
-        let version = i64::try_from(done + 1).unwrap_or(i64::MAX);
-        lease.client().execute_typed("INSERT INTO schema_version (version) VALUES ($1)", &[(&version, Type::INT8)]).await?;
-    }
-    // Unclear or not: the next one to look sees what became of it.
-    lease.client().batch_execute("COMMIT").await?;
     lease.keep();
-    Ok(Migrated { from: found, to: KNOWN })
+    match from {
+        found if found > KNOWN => Err(MigrateError::Newer { found }),
+        from => Ok(Migrated { from, to: KNOWN }),
+    }
+}
+
+async fn version(client: &Client) -> Result<i64, Failure> {
+    let made = client.query_typed_one("SELECT to_regclass('schema_version') IS NOT NULL", &[]).await?;
+    if !made.try_get::<_, bool>(0)? {
+        return Ok(0);
+    }
+    Ok(client.query_typed_one("SELECT coalesce(max(version), 0) FROM schema_version", &[]).await?.try_get(0)?)
+}
+
+async fn make_steps(client: &Client, from: i64) -> Result<(), Failure> {
+    if from == 0 {
+        client
+            .batch_execute(
+                "CREATE TABLE IF NOT EXISTS schema_version
+                     (version bigint PRIMARY KEY, made timestamptz NOT NULL DEFAULT now())",
+            )
+            .await?;
+    }
+    for (done, step) in STEPS.iter().enumerate().skip(usize::try_from(from).unwrap_or(0)) {
+        client.batch_execute(step).await?;
+        let version = i64::try_from(done + 1).unwrap_or(i64::MAX);
+        client.execute_typed("INSERT INTO schema_version (version) VALUES ($1)", &[(&version, Type::INT8)]).await?;
+    }
+    Ok(())
 }

@@ -1,36 +1,14 @@
 //! The whole ledger, out, in, and looked over.
 
 use jiff::Timestamp;
-use outgate_store::{Counters, Entry, Hour, Period, StoreError, UsageCell};
+use outgate_store::column::{count, integer, parse};
+use outgate_store::{CHECKS, Counters, Entry, Hour, Period, StoreError, UsageCell};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::mpsc;
 
 use crate::ledger::{self, commit, refused};
 use crate::questions::{self, each};
-use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, KEY_PLAN, PLAN_COLUMNS, ReadError, count, integer};
-
-/// Everything there is, as questions whose answer is a number that must be zero, and what is wrong when it isn't.
-const CHECKS: [(&str, &str); 5] = [
-    ("SELECT count(*) FROM keys WHERE plan NOT IN (SELECT name FROM plans)", "keys are on plans that don't exist"),
-    (
-        "SELECT count(*) FROM usage WHERE up < 0 OR down < 0 OR requests < 0 OR tunnels < 0",
-        "hours of usage have a counter below zero",
-    ),
-    (
-        "SELECT count(*) FROM periods WHERE bytes <> (
-             SELECT coalesce(sum(up + down), 0) FROM usage WHERE usage.key = periods.key AND usage.hour >= periods.start_hour)",
-        "keys have a sum of their period that is not the sum of its hours",
-    ),
-    (
-        "SELECT count(*) FROM (SELECT DISTINCT key FROM usage) AS used WHERE key NOT IN (SELECT key FROM periods)",
-        "keys have usage and no sum of a period",
-    ),
-    (
-        "SELECT (SELECT count(*) FROM deliveries WHERE sequence < 1)
-              + (SELECT count(*) FROM changes WHERE number > (SELECT coalesce(max(number), 0) FROM audit))",
-        "numbers of batches or changes are out of range",
-    ),
-];
+use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, KEY_PLAN, PLAN_COLUMNS, ReadError};
 
 /// Tells everything as of one moment.
 pub(crate) fn export(connection: &mut Connection, entries: &mpsc::Sender<Entry>) -> Result<(), StoreError> {
@@ -40,13 +18,13 @@ pub(crate) fn export(connection: &mut Connection, entries: &mpsc::Sender<Entry>)
 fn tell(connection: &mut Connection, entries: &mpsc::Sender<Entry>) -> Result<(), ReadError> {
     let moment = connection.transaction()?;
     let send = |entry| {
-        let gone = |_| ReadError::Damaged("nobody takes the entries any more".into());
+        let gone = |_| ReadError::Stopped;
         entries.blocking_send(entry).map_err(gone)
     };
     each(&moment, &format!("SELECT {PLAN_COLUMNS} FROM plans ORDER BY name"), |row| send(Entry::Plan(rows::plan(row)?)))?;
     each(&moment, &format!("SELECT {KEY_COLUMNS} FROM keys ORDER BY id"), |row| {
         let plan = rows::text(row, KEY_PLAN)?;
-        send(Entry::Key(rows::key(row, rows::parse(plan, plan)?)?))
+        send(Entry::Key(rows::key(row, parse(plan, plan)?)?))
     })?;
     each(&moment, &format!("SELECT {EXIT_COLUMNS} FROM exits ORDER BY id"), |row| send(Entry::Exit(rows::exit(row)?)))?;
     each(&moment, "SELECT key, hour, pool, up, down, requests, tunnels FROM usage ORDER BY key, hour, pool", |row| {
@@ -54,7 +32,7 @@ fn tell(connection: &mut Connection, entries: &mpsc::Sender<Entry>) -> Result<()
         let number = |column: usize| -> rusqlite::Result<u64> { row.get(column).map(count) };
         let counters = Counters { up: number(3)?, down: number(4)?, requests: number(5)?, tunnels: number(6)? };
         let hour = Hour(row.get(1)?);
-        send(Entry::Usage(UsageCell { key: rows::parse(key, key)?, hour, pool: rows::parse(pool, key)?, counters }))
+        send(Entry::Usage(UsageCell { key: parse(key, key)?, hour, pool: parse(pool, key)?, counters }))
     })?;
     each(&moment, "SELECT gateway, sequence FROM deliveries ORDER BY gateway", |row| {
         send(Entry::Delivery { gateway: row.get(0)?, sequence: count(row.get(1)?) })

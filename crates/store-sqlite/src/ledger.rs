@@ -1,12 +1,11 @@
 //! The statements that write, each method in one transaction.
 
+use outgate_store::column::{count, integer, joined};
 use outgate_store::{
     Audit, Change, Counters, Delivery, Exit, Hour, Key, KeyId, KeyState, Plan, PlanName, PoolName, StoreError, UsageBatch,
     UsageDelta,
 };
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
-
-use crate::rows::{count, integer, joined};
 
 /// Makes a change with its audit entry, unless an entry of that id says it was made before.
 pub(crate) fn change(connection: &mut Connection, change: &Change, seen: u64, audit: &Audit) -> Result<(), StoreError> {

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use outgate_store::column::{Damaged, count, integer, parse, time};
 use outgate_store::{
     Audit, AuditQuery, AuditRow, Change, Changes, Counters, Grouping, Hour, KeyId, Period, PeriodUsage, PlanName, Snapshot,
     StoreError, UsageQuery, UsageRow,
 };
 use rusqlite::{Connection, Row, params};
 
-use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, KEY_PLAN, PLAN_COLUMNS, ReadError, count, integer};
+use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, KEY_PLAN, PLAN_COLUMNS, ReadError};
 
 /// Everything, from one consistent moment.
 pub(crate) fn load(connection: &mut Connection, now: Timestamp) -> Result<Snapshot, StoreError> {
@@ -33,7 +34,7 @@ fn snapshot(connection: &mut Connection, now: Timestamp) -> Result<Snapshot, Rea
     );
     each(&moment, &columns, |row| {
         let plan = rows::text(row, KEY_PLAN)?;
-        let (name, period) = plans.get(plan).ok_or_else(|| ReadError::Damaged(format!("a key on the missing plan {plan}")))?;
+        let (name, period) = plans.get(plan).ok_or_else(|| Damaged(format!("a key on the missing plan {plan}")))?;
         let key = rows::key(row, name.clone())?;
         let start = match period {
             Period::Month => month,
@@ -89,16 +90,16 @@ fn present(connection: &Connection, kind: &str, name: &str) -> Result<Option<Cha
     Ok(match kind {
         Change::PLAN => Some(match one(connection, PLAN_COLUMNS, "plans", "name", name, rows::plan)? {
             Some(plan) => Change::PutPlan(plan),
-            None => Change::RemovePlan(rows::parse(name, name)?),
+            None => Change::RemovePlan(parse(name, name)?),
         }),
         Change::EXIT => Some(match one(connection, EXIT_COLUMNS, "exits", "id", name, rows::exit)? {
             Some(exit) => Change::PutExit(exit),
-            None => Change::RemoveExit(rows::parse(name, name)?),
+            None => Change::RemoveExit(parse(name, name)?),
         }),
-        Change::KEY => one(connection, KEY_COLUMNS, "keys", "id", name, |row| {
-            rows::key(row, rows::parse(rows::text(row, KEY_PLAN)?, name)?)
-        })?
-        .map(Change::PutKey),
+        Change::KEY => {
+            one(connection, KEY_COLUMNS, "keys", "id", name, |row| rows::key(row, parse(rows::text(row, KEY_PLAN)?, name)?))?
+                .map(Change::PutKey)
+        }
         _ => None,
     })
 }
@@ -172,7 +173,7 @@ fn audit_rows(connection: &Connection, query: &AuditQuery) -> Result<Vec<AuditRo
 pub(crate) fn audit_row(row: &Row<'_>) -> Result<AuditRow, ReadError> {
     let id: String = row.get("id")?;
     let entry = Audit {
-        at: rows::time(row.get("at")?, &id)?,
+        at: time(row.get("at")?, &id)?,
         who: row.get("who")?,
         what: row.get("what")?,
         subject: row.get("subject")?,

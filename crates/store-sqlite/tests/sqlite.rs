@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use outgate_store::{
-    ANYHOW, Audit, AuditQuery, Change, Counters, Delivery, Exit, Hour, KeyId, Plan, PlanName, PoolName, SecretHash, Store,
-    StoreError, UsageBatch, UsageDelta, conformance,
+    ANYHOW, Archive, Audit, AuditQuery, Change, Counters, Delivery, Exit, Hour, KeyId, Plan, PlanName, PoolName, SecretHash,
+    Store, StoreError, UsageBatch, UsageDelta, conformance,
 };
 use outgate_store_sqlite::{OpenError, Sqlite};
 
@@ -58,6 +58,18 @@ async fn conforms() {
     })
     .await;
     assert!(!folders.lock().expect("not poisoned").is_empty());
+}
+
+#[tokio::test]
+async fn conforms_as_an_archive() {
+    let folders = Mutex::new(Vec::new());
+    conformance::run_archive(|| async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        folders.lock().expect("not poisoned").push(folder);
+        Arc::new(store) as Arc<dyn Archive>
+    })
+    .await;
 }
 
 #[tokio::test]

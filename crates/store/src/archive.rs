@@ -77,3 +77,31 @@ pub trait Archive: Store {
     /// What is wrong with what is kept, a line each; none if all is well.
     fn check(&self) -> StoreFuture<'_, Vec<String>>;
 }
+
+/// For a store that speaks SQL and has the tables that ours have: questions whose answer must be zero, and what so many of are
+/// wrong when it isn't.
+pub const CHECKS: [(&str, &str); 5] = [
+    (
+        "SELECT count(*) FROM keys WHERE NOT EXISTS (SELECT 1 FROM plans WHERE plans.name = keys.plan)",
+        "keys are on plans that don't exist",
+    ),
+    (
+        "SELECT count(*) FROM usage WHERE up < 0 OR down < 0 OR requests < 0 OR tunnels < 0",
+        "hours of usage have a counter below zero",
+    ),
+    (
+        "SELECT count(*) FROM periods WHERE bytes <> (
+             SELECT coalesce(sum(up + down), 0) FROM usage WHERE usage.key = periods.key AND usage.hour >= periods.start_hour)",
+        "keys have a sum of their period that is not the sum of its hours",
+    ),
+    (
+        "SELECT count(*) FROM (SELECT DISTINCT key FROM usage) AS used
+         WHERE NOT EXISTS (SELECT 1 FROM periods WHERE periods.key = used.key)",
+        "keys have usage and no sum of a period",
+    ),
+    (
+        "SELECT (SELECT count(*) FROM deliveries WHERE sequence < 1)
+              + (SELECT count(*) FROM changes WHERE number > (SELECT coalesce(max(number), 0) FROM audit))",
+        "numbers of batches or changes are out of range",
+    ),
+];

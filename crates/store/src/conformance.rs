@@ -7,13 +7,16 @@ mod accounts;
 mod feed;
 mod patient;
 mod samples;
+mod whole;
 
 use std::sync::Arc;
 
+use crate::archive::Archive;
 use crate::conformance::accounting::*;
 use crate::conformance::accounts::*;
 use crate::conformance::feed::*;
 use crate::conformance::patient::Patient;
+use crate::conformance::whole::a_ledger_moves_whole;
 use crate::contract::Store;
 
 /// Runs everything, reliably and unreliably.
@@ -65,6 +68,15 @@ where
     a_key_never_loses_its_plan_to_another_gateway(&*one, &*other).await;
     let [one, other] = open().await;
     gateways_add_to_the_same_keys(&*one, &*other).await;
+}
+
+/// What a store must do, besides [`run`], that lasts. `open` gives a new, empty one each time.
+pub async fn run_archive<F, Fut>(open: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Archive>>,
+{
+    a_ledger_moves_whole(&*open().await, &*open().await).await;
 }
 
 #[derive(Clone, Copy)]

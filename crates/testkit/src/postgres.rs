@@ -4,13 +4,14 @@
 //! its folder. PostgreSQL refuses to run as root, so for root it runs as the user `postgres` or `nobody`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
+use crate::dead::RefusingPort;
 use crate::patience::wait_for;
 
 /// Safe to lose: a test's data is gone with the test. Few buffers and connections start faster.
@@ -46,6 +47,7 @@ pub struct PostgresServer {
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     databases: AtomicU32,
+    port: u16,
     folder: TempDir,
 }
 
@@ -56,6 +58,30 @@ impl PostgresServer {
     /// If PostgreSQL is not installed, or does not start.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(|_, _| String::new(), 5432)
+    }
+
+    /// The same, which also listens on a port of 127.0.0.1 and has this certificate with its key (PEM files).
+    ///
+    /// # Panics
+    /// If PostgreSQL is not installed, or does not start.
+    #[must_use]
+    pub fn start_tls(certificate: &Path, key: &Path) -> Self {
+        // Free a moment ago: the server takes a number, not a socket.
+        let port = RefusingPort::reserve().address().port();
+        let settings = |user: &ServerUser, folder: &Path| {
+            for (from, to) in [(certificate, "server.crt"), (key, "server.key")] {
+                let to = folder.join("data").join(to);
+                std::fs::copy(from, &to).expect("the files are there");
+                std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).expect("ours");
+                user.give(&to);
+            }
+            format!("listen_addresses = '127.0.0.1'\nport = {port}\nssl = on\n")
+        };
+        Self::start_with(settings, port)
+    }
+
+    fn start_with(settings: impl FnOnce(&ServerUser, &Path) -> String, port: u16) -> Self {
         let programs = programs();
         let folder = TempDir::new().expect("the machine has a temporary folder");
         let user = ServerUser::own(folder.path());
@@ -67,9 +93,9 @@ impl PostgresServer {
             .output()
             .expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let settings = folder.path().join("data/postgresql.auto.conf");
-        let text = format!("{SETTINGS}unix_socket_directories = '{}'\n", folder.path().display());
-        std::fs::write(&settings, text).expect("the folder is there");
+        let more = settings(&user, folder.path());
+        let text = format!("{SETTINGS}unix_socket_directories = '{}'\n{more}", folder.path().display());
+        std::fs::write(folder.path().join("data/postgresql.auto.conf"), text).expect("the folder is there");
         let mut keeper = user
             .command(Path::new("/bin/sh"))
             .args(["-c", KEEPER, "keeper"])
@@ -81,7 +107,7 @@ impl PostgresServer {
             .expect("a shell");
         let orders = keeper.stdin.take();
         let answers = BufReader::new(keeper.stdout.take().expect("stdout is piped"));
-        let mut server = Self { programs, keeper, orders, answers, databases: AtomicU32::new(0), folder };
+        let mut server = Self { programs, keeper, orders, answers, databases: AtomicU32::new(0), port, folder };
         server.start_again();
         server
     }
@@ -117,10 +143,19 @@ impl PostgresServer {
     /// If it can't be made.
     #[must_use]
     pub fn database(&self) -> String {
+        let host = self.folder.path().display().to_string().replace('/', "%2F");
+        self.database_at(&host)
+    }
+
+    /// The same, over TCP at the name or address of this machine; for a server from [`Self::start_tls`].
+    ///
+    /// # Panics
+    /// If it can't be made.
+    #[must_use]
+    pub fn database_at(&self, host: &str) -> String {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let _nothing = self.sql("postgres", &format!("CREATE DATABASE {name}"));
-        let host = self.folder.path().display().to_string().replace('/', "%2F");
-        format!("postgres://outgate:a-secret-password@{host}/{name}")
+        format!("postgres://outgate:a-secret-password@{host}:{}/{name}", self.port)
     }
 
     /// The rows of a statement in the database of a URL or name, a line each, columns separated by `|`.
@@ -133,6 +168,7 @@ impl PostgresServer {
         let ran = Command::new(self.programs.join("psql"))
             .args(["--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-U", "outgate", "-d", database, "-c", statement, "-h"])
             .arg(self.folder.path())
+            .args(["-p", &self.port.to_string()])
             .output()
             .expect("psql runs");
         assert!(ran.status.success(), "{statement}: {}", String::from_utf8_lossy(&ran.stderr));
@@ -170,9 +206,15 @@ impl ServerUser {
             return Self(None);
         }
         let ids = ["postgres", "nobody"].into_iter().find_map(|name| Some((id("-u", name)?, id("-g", name)?)));
-        let (user, group) = ids.expect("a user nobody");
-        chown(folder, Some(user), Some(group)).expect("root may");
-        Self(Some((user, group)))
+        let user = Self(Some(ids.expect("a user nobody")));
+        user.give(folder);
+        user
+    }
+
+    fn give(&self, file: &Path) {
+        if let Some((user, group)) = self.0 {
+            chown(file, Some(user), Some(group)).expect("root may");
+        }
     }
 
     fn command(&self, program: &Path) -> Command {

@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::secret::SecretHash;
 use crate::usage::{Counters, Grouping, UsageDelta};
 
-/// What the contract says a change may take to be known elsewhere, and as much again for a busy machine.
+/// Ends a suite that hangs; a healthy store takes a second at most.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) async fn changes_are_told_as_they_are_now(store: &dyn Store) {

@@ -1,7 +1,9 @@
 //! Several gateways on one PostgreSQL: what one changes is in force at the other, and what both count is one sum.
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
+use outgate_testkit::daemon::Daemon;
 use outgate_testkit::gateway_process::{GatewayProcess, Quickstart};
 use outgate_testkit::origin::Origin;
 use outgate_testkit::patience::until;
@@ -84,6 +86,38 @@ async fn usage_of_both_adds_up_and_each_delivers_its_own_batches() {
     assert_eq!(server.sql(&url, "SELECT count(*) FROM deliveries WHERE sequence > 0"), "2");
     let wrong = "SELECT count(*) FROM periods WHERE bytes <> (SELECT sum(up + down) FROM usage WHERE usage.key = periods.key)";
     assert_eq!(server.sql(&url, wrong), "0", "the periods' sums are those of the hours");
+}
+
+#[tokio::test]
+async fn two_gateways_of_one_name_are_kept_apart() {
+    let mut server = PostgresServer::start();
+    let url = server.database();
+    let named = |patience| {
+        let quickstart = Quickstart::new(OUTGATE).env("OUTGATE_STORE_POSTGRES", &url);
+        quickstart.env("OUTGATE_NAME", "twin").env("OUTGATE_STORE_PATIENCE", patience)
+    };
+    let mut first = named("30s").start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let arguments = ["quickstart", "--listen", "127.0.0.1:0", "--console", "127.0.0.1:0", "--json", "--data"];
+    let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    arguments.push(folder.path().into());
+    let environment = [("OUTGATE_STORE_POSTGRES", url.as_str()), ("OUTGATE_NAME", "twin"), ("OUTGATE_STORE_PATIENCE", "0s")];
+    for _ in 0..2 {
+        let mut second = Daemon::start(OUTGATE, &arguments, &environment);
+        assert_eq!(second.wait().code(), Some(1));
+        until("why", || second.stderr().contains("another gateway uses this ledger under the name twin").then_some(())).await;
+        // The name outlives the server's restart: the first one takes it again, and delivers.
+        server.stop();
+        server.start_again();
+        let origin = Origin::start();
+        let key = Key::first(&first);
+        let before = used(&first, "key", &key.id, "requests");
+        assert_eq!(key.tries(&first, &origin).await, "ok");
+        until("the delivery", || (used(&first, "key", &key.id, "requests") == before + 1).then_some(())).await;
+    }
+    // Killed, it leaves the name to the next one at once.
+    first.daemon().kill();
+    drop(named("30s").start_in(first.folder()));
 }
 
 /// Waits for something that another gateway has to hear of first.

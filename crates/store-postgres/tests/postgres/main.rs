@@ -1,16 +1,18 @@
 //! The shared ledger from outside: the contract over a real server, plain, through mishaps, and from two gateways at once.
 
-use std::sync::Arc;
-use std::sync::LazyLock;
+mod failures;
+mod ways_in;
 
-use outgate_store::{Store, conformance};
+use std::sync::{Arc, LazyLock};
+
+use outgate_store::{Archive, Store, conformance};
 use outgate_store_postgres::{Postgres, ServerUrl};
 use outgate_testkit::postgres::PostgresServer;
 
 /// One server for the tests that leave it alone; it ends with this process.
 static SERVER: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::start);
 
-async fn open(url: &str) -> Postgres {
+pub(crate) async fn open(url: &str) -> Postgres {
     let url: ServerUrl = url.parse().expect("a URL");
     match Postgres::open(&url).await {
         Ok(store) => store,
@@ -32,4 +34,9 @@ async fn conforms_when_shared() {
         [Arc::new(one) as Arc<dyn Store>, Arc::new(other)]
     })
     .await;
+}
+
+#[tokio::test]
+async fn conforms_as_an_archive() {
+    conformance::run_archive(|| async { Arc::new(open(&SERVER.database()).await) as Arc<dyn Archive> }).await;
 }
