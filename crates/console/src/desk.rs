@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Bound;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -125,6 +126,8 @@ pub struct Desk {
     book: RwLock<Book>,
     // Held over check, store and telling: two changes of one key can't cross.
     changing: tokio::sync::Mutex<()>,
+    /// The number of the last change in the book; see `follow`.
+    pub(crate) seen: AtomicU64,
 }
 
 /// The right to change something: only one exists at a time.
@@ -142,7 +145,15 @@ impl Desk {
         for key in &snapshot.keys {
             book.put_key(key.clone());
         }
-        Self { store, live, clock, random: SystemRandom::new(), book: RwLock::new(book), changing: tokio::sync::Mutex::new(()) }
+        Self {
+            store,
+            live,
+            clock,
+            random: SystemRandom::new(),
+            book: RwLock::new(book),
+            changing: tokio::sync::Mutex::new(()),
+            seen: AtomicU64::new(snapshot.change),
+        }
     }
 
     /// What the desk knows; never held across an await.
@@ -160,7 +171,7 @@ impl Desk {
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 
-    pub(crate) async fn turn(&self) -> Turn<'_> {
+    pub(crate) async fn changing(&self) -> Turn<'_> {
         Turn(self.changing.lock().await)
     }
 
@@ -174,7 +185,7 @@ impl Desk {
             subject: entry.subject.to_owned(),
             detail: entry.detail,
         };
-        self.insist(|| self.store.change(change.clone(), audit.clone())).await?;
+        self.insist(|| self.store.change(change.clone(), self.seen(), audit.clone())).await?;
         self.tell(change);
         Ok(())
     }

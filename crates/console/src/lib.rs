@@ -3,6 +3,8 @@
 //! - [`desk`]: what an administrator can do, each operation whole: check, store with its audit entry, tell the running gateway
 //! - `keys`, `plans`, `exits`: the desk's operations by subject
 //! - `resync`: catches up with a ledger that somebody else changed
+//! - `follow`: what was changed through other gateways
+//! - `resync`: catches up with a ledger that somebody else changed
 //! - [`api`]: the routes under `/v1`, which read a request, call the desk and show the result
 //! - `fields`, `problem`, `view`: a request's JSON with every mistake named; errors as RFC 9457; results as JSON
 //! - [`server`]: the listener with its deadlines
@@ -16,6 +18,7 @@ pub mod console_file;
 pub mod desk;
 mod exits;
 mod fields;
+mod follow;
 mod keys;
 mod plans;
 mod problem;
@@ -30,6 +33,7 @@ pub use api::router;
 pub use console_file::ConsoleFile;
 pub use desk::{Desk, DeskError};
 pub use exits::NewExit;
+pub use follow::Followed;
 pub use keys::NewKey;
 pub use plans::{Patch, PlanPatch};
 pub use problem::Problem;

@@ -2,10 +2,15 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use outgate_store::{Change, Key, KeyState, PlanName, Snapshot};
 
-use crate::desk::{Book, Desk, DeskError};
+use crate::desk::{Book, Desk, DeskError, Turn};
+
+/// How long everything may take to be read: a million keys from a busy server.
+const WHOLE: Duration = Duration::from_secs(60);
 
 /// How much differed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -42,8 +47,15 @@ impl Desk {
     /// The ledger can't be read; nothing was changed.
     pub async fn resync(&self) -> Result<Resynced, DeskError> {
         // No change of our own may come between the reading and the comparison: it would be undone.
-        let _turn = self.turn().await;
-        let snapshot = self.insist(|| self.store.load(self.now())).await?;
+        let turn = self.changing().await;
+        self.start_over(&turn).await
+    }
+
+    /// As [`Self::resync`], for whoever has the right to change something.
+    pub(crate) async fn start_over(&self, _turn: &Turn<'_>) -> Result<Resynced, DeskError> {
+        let whole = tokio::time::timeout(WHOLE, self.store.load(self.now())).await;
+        let slow = |_| DeskError::Refused(format!("it was not read within {} s", WHOLE.as_secs()));
+        let snapshot = whole.map_err(slow)??;
         let changes = differences(&self.book(), &snapshot);
         let mut resynced = Resynced::default();
         for change in changes {
@@ -54,6 +66,7 @@ impl Desk {
             }
             self.tell(change);
         }
+        self.seen.store(snapshot.change, Ordering::Relaxed);
         Ok(resynced)
     }
 }

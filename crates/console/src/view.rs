@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use outgate_store::live::{ExitHealth, ExitStatus, LiveUsage};
-use outgate_store::{AuditRow, Exit, Grouping, Key, KeyState, Labels, Plan, Proof, UsageRow};
+use outgate_store::{AuditRow, Exit, Grouping, Key, KeyState, Labels, Plan, UsageRow};
 use serde_json::{Value, json};
 
 pub(crate) fn plan(plan: &Plan, keys: usize) -> Value {
@@ -39,7 +39,7 @@ pub(crate) fn key(key: &Key, plan: &Plan, used: Option<LiveUsage>, now: Timestam
         "expires": key.expires.map(|at| at.to_string()),
         "created": key.created.to_string(),
         "allow_ips": key.allow_ips.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "proof": match key.proof { Proof::Secret => "secret", Proof::Source => "source" },
+        "proof": key.proof.name(),
         "old_secret_until": key.old_secret.map(|old| old.until).filter(|until| now < *until).map(|until| until.to_string()),
         "period": {
             "start": start.to_string(),

@@ -34,6 +34,9 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Check a configuration file and list everything that is wrong with it
     Check(Check),
+    /// Look after the ledger itself: its schema, its soundness, its move to another place
+    #[command(subcommand)]
+    Store(StoreCommand),
     #[command(flatten)]
     Admin(AdminCommand),
 }
@@ -269,6 +272,43 @@ pub(crate) struct Check {
     /// The file
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+/// What `outgate store` does. More: docs/store.md
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Make the ledger, or bring its tables up to date; a gateway does so by itself when it starts
+    Migrate(StorePlace),
+    /// Look for what is wrong with the ledger: keys without a plan, sums that don't agree; exit code 1 if anything is
+    Check(StorePlace),
+    /// Write all of the ledger to a new file, a line of JSON each; secrets are in it as hashes only
+    Export(StoreFile),
+    /// Fill an empty ledger from such a file, all of it or nothing, and check it
+    Import(StoreFile),
+}
+
+/// Which ledger.
+#[derive(Debug, Args)]
+pub(crate) struct StorePlace {
+    /// The ledger of the gateway with this configuration
+    #[arg(long, value_name = "FILE", default_value = "outgate.toml", conflicts_with_all = ["data", "postgres"])]
+    pub(crate) config: PathBuf,
+    /// The SQLite ledger in this data folder; no gateway may be running on it
+    #[arg(long, value_name = "DIR", conflicts_with = "postgres")]
+    pub(crate) data: Option<PathBuf>,
+    /// The PostgreSQL ledger whose URL is in OUTGATE_STORE_POSTGRES
+    #[arg(long)]
+    pub(crate) postgres: bool,
+}
+
+/// Which ledger, and which file.
+#[derive(Debug, Args)]
+pub(crate) struct StoreFile {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: StorePlace,
 }
 
 fn dialect(name: &str) -> Result<Dialect, String> {

@@ -20,6 +20,7 @@ use outgate_gateway::settings::{
 use outgate_store::amount::{parse_bytes, parse_duration};
 use outgate_store::{PoolKind, PoolName, PortRange};
 
+use crate::ledger::LedgerSettings;
 use crate::tls::Clients;
 
 pub(crate) use readings::Readings;
@@ -30,6 +31,8 @@ use reader::Section;
 pub(crate) struct Config {
     /// The data folder.
     pub(crate) data: PathBuf,
+    /// Where the ledger is.
+    pub(crate) store: LedgerSettings,
     /// The console's address; port 0 takes a free one.
     pub(crate) console: SocketAddr,
     /// The gateway, but for its name when the file has none.
@@ -104,6 +107,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let mut console = root.section("console");
     let console_address = console.scalar("address", address);
     console.finish();
+    let store = store(root.section("store"));
     let exits = exits(root.section("exits"));
     let (policy, guard) = policy(root.section("policy"));
     let (pools, default_pool) = pools(root.section("pools"))?;
@@ -145,6 +149,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     };
     Some(Config {
         data,
+        store,
         console: console_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
         settings,
         named,
@@ -208,6 +213,16 @@ fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> 
         section.finish();
     }
     listeners
+}
+
+/// The URL holds a password: what is wrong with it is told without it.
+fn store(mut section: Section) -> LedgerSettings {
+    let mut store = LedgerSettings { postgres: section.scalar("postgres", str::parse), ..LedgerSettings::default() };
+    if let Some(patience) = section.scalar("patience", duration) {
+        store.patience = patience;
+    }
+    section.finish();
+    store
 }
 
 fn exits(mut section: Section) -> Option<ExitDoorSettings> {

@@ -6,12 +6,15 @@ mod cli;
 mod config;
 mod data;
 mod explain;
+mod follow;
+mod ledger;
 mod notify;
 mod quickstart;
 mod reload;
 mod run_exit;
 mod run_gateway;
 mod station;
+mod store_command;
 mod tls;
 
 use std::future::Future;
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
             }
             Err(problems) => wrong_config(&problems),
         },
+        Command::Store(command) => serve("warn", store_command::run(command)),
         Command::Admin(command) => serve("warn", admin::run(command)),
     }
 }

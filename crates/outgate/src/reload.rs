@@ -8,7 +8,7 @@ use crate::notify::Notify;
 use crate::station::Station;
 
 /// The settings that are read at a start only, and what is below them.
-const FIXED: [&str; 13] = [
+const FIXED: [&str; 14] = [
     "console",
     "data",
     "exits.address",
@@ -21,6 +21,7 @@ const FIXED: [&str; 13] = [
     "pools",
     "records",
     "sessions.most",
+    "store",
     "workers",
 ];
 

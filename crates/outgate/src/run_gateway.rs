@@ -35,7 +35,7 @@ pub(crate) async fn run(args: cli::Gateway, config: Config, watched: Watched) ->
     };
     let mut reload = Reload::new(args.config.clone(), &config);
     let watched = (!args.no_watch).then_some(watched);
-    let station = match Station::start(config.data, config.console, config.settings, config.named, passed).await {
+    let station = match Station::start(config.data, config.store, config.console, config.settings, config.named, passed).await {
         Ok(station) => station,
         Err(why) => return failed(&why),
     };

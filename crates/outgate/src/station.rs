@@ -12,19 +12,20 @@ use outgate_console::{ConsoleFile, Desk, Server, router};
 use outgate_gateway::settings::Settings;
 use outgate_gateway::{Bound, Gateway, Reconfigured, Running};
 use outgate_store::{Secret, Store};
-use outgate_store_sqlite::Sqlite;
 use ring::rand::SystemRandom;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::activation::Passed;
-use crate::{data, eprintln, failed, tls};
+use crate::ledger::{self, LedgerSettings};
+use crate::{data, eprintln, failed, follow, tls};
 
 /// Everything a running gateway consists of.
 pub(crate) struct Station {
     running: Running,
     pub(crate) desk: Arc<Desk>,
+    following: JoinHandle<()>,
     pub(crate) console_url: String,
     pub(crate) admin_token: Secret<String>,
     console_file: ConsoleFile,
@@ -37,6 +38,7 @@ impl Station {
     /// Opens the ledger and starts everything.
     pub(crate) async fn start(
         data: PathBuf,
+        store: LedgerSettings,
         console: SocketAddr,
         mut settings: Settings,
         named: bool,
@@ -49,7 +51,7 @@ impl Station {
         }
         settings.echo = Some(tls::echo(&data)?);
         settings.journal = Some(data.join("usage.journal"));
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&data.join("outgate.db")).map_err(|e| e.to_string())?);
+        let store: Arc<dyn Store> = ledger::open(&store, &data, &settings.name).await?;
         let snapshot = store.load(Timestamp::now()).await.map_err(|e| format!("the ledger can't be read: {e}"))?;
         // The console's address is taken before any client is served: a port in use ends the start, not the service.
         let server = match passed.take(console) {
@@ -59,6 +61,7 @@ impl Station {
         let server = server.map_err(|e| format!("the console can't listen on {console}: {e}"))?;
         let running = Gateway::start(settings, snapshot.clone(), store.clone(), passed.into_listeners())?;
         let desk = Arc::new(Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)));
+        let following = tokio::task::spawn_local(follow::follow(desk.clone()));
         let admin_token = admin_token()?;
         let console_url = format!("http://{}", server.address());
         let console_file = ConsoleFile {
@@ -73,7 +76,7 @@ impl Station {
             // Dropped or sent: both mean stop.
             let _told = stopped.await;
         }));
-        Ok(Self { running, desk, console_url, admin_token, console_file, data, stop_console, console })
+        Ok(Self { running, desk, following, console_url, admin_token, console_file, data, stop_console, console })
     }
 
     /// Where it listens.
@@ -108,6 +111,7 @@ impl Station {
             Some(cut) => eprintln(&format!("outgate: {cut} requests were still open and were cut")),
             None => return failed("stopped at once; open requests were cut"),
         }
+        self.following.abort();
         let _ended = self.stop_console.send(());
         let _panicked = self.console.await;
         self.console_file.remove(&self.data);

@@ -1,15 +1,21 @@
 //! The statements that write, each method in one transaction.
 
-use outgate_store::{Audit, Change, Delivery, Exit, Hour, Key, KeyState, Plan, PlanName, StoreError, UsageBatch, UsageDelta};
+use outgate_store::column::{count, integer, joined};
+use outgate_store::{
+    Audit, Change, Counters, Delivery, Exit, Hour, Key, KeyId, KeyState, Plan, PlanName, PoolName, StoreError, UsageBatch,
+    UsageDelta,
+};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
 
-use crate::rows::{count, integer, joined, proof_name};
-
 /// Makes a change with its audit entry, unless an entry of that id says it was made before.
-pub(crate) fn change(connection: &mut Connection, change: &Change, audit: &Audit) -> Result<(), StoreError> {
+pub(crate) fn change(connection: &mut Connection, change: &Change, seen: u64, audit: &Audit) -> Result<(), StoreError> {
+    change.check_range()?;
     let transaction = begin(connection)?;
-    if !write_audit(&transaction, audit).map_err(refused)? {
+    let Some(number) = write_audit(&transaction, audit).map_err(refused)? else {
         return Ok(());
+    };
+    if write_change(&transaction, change, number).map_err(refused)? > seen {
+        return Err(StoreError::changed_meanwhile(change));
     }
     match change {
         Change::PutPlan(plan) => put_plan(&transaction, plan).map_err(refused)?,
@@ -28,6 +34,7 @@ pub(crate) fn change(connection: &mut Connection, change: &Change, audit: &Audit
 
 /// Adds a batch, if it is the gateway's next.
 pub(crate) fn add_usage(connection: &mut Connection, batch: &UsageBatch) -> Result<Delivery, StoreError> {
+    batch.check_range()?;
     let transaction = begin(connection)?;
     let last = sequence(&transaction, &batch.gateway).map_err(refused)?;
     if batch.sequence <= last {
@@ -39,13 +46,7 @@ pub(crate) fn add_usage(connection: &mut Connection, batch: &UsageBatch) -> Resu
     for row in &batch.rows {
         add_row(&transaction, row).map_err(refused)?;
     }
-    transaction
-        .prepare_cached(
-            "INSERT INTO deliveries (gateway, sequence) VALUES (?1, ?2)
-             ON CONFLICT (gateway) DO UPDATE SET sequence = excluded.sequence",
-        )
-        .and_then(|mut statement| statement.execute(params![batch.gateway, integer(batch.sequence)]))
-        .map_err(refused)?;
+    put_sequence(&transaction, &batch.gateway, batch.sequence).map_err(refused)?;
     commit(transaction)?;
     Ok(Delivery::Added)
 }
@@ -60,7 +61,7 @@ fn begin(connection: &mut Connection) -> Result<Transaction<'_>, StoreError> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(refused)
 }
 
-fn commit(transaction: Transaction<'_>) -> Result<(), StoreError> {
+pub(crate) fn commit(transaction: Transaction<'_>) -> Result<(), StoreError> {
     match transaction.commit() {
         Ok(()) => Ok(()),
         // After these SQLite documents the transaction as not committed, and the drop rolls it back. After anything else
@@ -78,7 +79,7 @@ fn commit(transaction: Transaction<'_>) -> Result<(), StoreError> {
 }
 
 /// Before the commit nothing lasts: the transaction is rolled back when it is dropped.
-fn refused(error: rusqlite::Error) -> StoreError {
+pub(crate) fn refused(error: rusqlite::Error) -> StoreError {
     StoreError::Refused(explained(&error))
 }
 
@@ -94,16 +95,33 @@ fn explained(error: &rusqlite::Error) -> String {
     }
 }
 
-fn write_audit(transaction: &Transaction<'_>, audit: &Audit) -> rusqlite::Result<bool> {
+/// The number of the entry; none if it is there already.
+fn write_audit(transaction: &Transaction<'_>, audit: &Audit) -> rusqlite::Result<Option<i64>> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO audit (id, at, who, what, subject, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING",
     )?;
     let written =
         statement.execute(params![audit.id, audit.at.as_millisecond(), audit.who, audit.what, audit.subject, audit.detail])?;
-    Ok(written > 0)
+    Ok((written > 0).then(|| transaction.last_insert_rowid()))
 }
 
-fn put_plan(transaction: &Transaction<'_>, plan: &Plan) -> rusqlite::Result<()> {
+/// Numbers the change. Returns the number of the one before of the same thing; 0 if there was none.
+fn write_change(transaction: &Transaction<'_>, change: &Change, number: i64) -> rusqlite::Result<u64> {
+    let (kind, name) = change.subject();
+    let before = transaction
+        .prepare_cached("SELECT number FROM changes WHERE kind = ?1 AND name = ?2")?
+        .query_row(params![kind, name], |row| row.get::<_, i64>(0))
+        .optional()?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO changes (kind, name, number) VALUES (?1, ?2, ?3)
+             ON CONFLICT (kind, name) DO UPDATE SET number = excluded.number",
+        )?
+        .execute(params![kind, name, number])?;
+    Ok(before.map_or(0, count))
+}
+
+pub(crate) fn put_plan(transaction: &Transaction<'_>, plan: &Plan) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO plans (name, bytes, period, rate, burst, threads, speed, pools, ports, countries)
@@ -132,7 +150,7 @@ fn remove_plan(transaction: &Transaction<'_>, name: &PlanName) -> Result<(), Sto
     }
 }
 
-fn put_key(transaction: &Transaction<'_>, key: &Key) -> Result<(), StoreError> {
+pub(crate) fn put_key(transaction: &Transaction<'_>, key: &Key) -> Result<(), StoreError> {
     let why = match &key.state {
         KeyState::Blocked { why } => Some(why.as_str()),
         KeyState::Active | KeyState::Suspended | KeyState::Revoked => None,
@@ -151,7 +169,7 @@ fn put_key(transaction: &Transaction<'_>, key: &Key) -> Result<(), StoreError> {
                 ":id": key.id.as_str(), ":plan": key.plan.as_str(), ":secret": key.secret.to_bytes(),
                 ":old_secret": key.old_secret.map(|old| old.hash.to_bytes()),
                 ":old_until": key.old_secret.map(|old| old.until.as_millisecond()),
-                ":state": key.state.name(), ":why": why, ":allow_ips": joined(&key.allow_ips), ":proof": proof_name(key.proof),
+                ":state": key.state.name(), ":why": why, ":allow_ips": joined(&key.allow_ips), ":proof": key.proof.name(),
                 ":expires": key.expires.map(|at| at.as_millisecond()), ":created": key.created.as_millisecond(),
                 ":anchor": key.period_anchor.as_millisecond(),
             })
@@ -166,7 +184,7 @@ fn put_key(transaction: &Transaction<'_>, key: &Key) -> Result<(), StoreError> {
     }
 }
 
-fn put_exit(transaction: &Transaction<'_>, exit: &Exit) -> rusqlite::Result<()> {
+pub(crate) fn put_exit(transaction: &Transaction<'_>, exit: &Exit) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO exits
@@ -192,8 +210,25 @@ fn sequence(connection: &Connection, gateway: &str) -> rusqlite::Result<u64> {
     Ok(statement.query_row([gateway], |row| row.get::<_, i64>(0)).optional()?.map_or(0, count))
 }
 
-fn add_row(transaction: &Transaction<'_>, row: &UsageDelta) -> rusqlite::Result<()> {
-    let counters = &row.counters;
+/// The last sequence of a gateway is this one.
+pub(crate) fn put_sequence(transaction: &Transaction<'_>, gateway: &str, sequence: u64) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO deliveries (gateway, sequence) VALUES (?1, ?2)
+             ON CONFLICT (gateway) DO UPDATE SET sequence = excluded.sequence",
+        )?
+        .execute(params![gateway, integer(sequence)])
+        .map(drop)
+}
+
+/// Adds to what a key used in an hour through a pool.
+pub(crate) fn add_cell(
+    transaction: &Transaction<'_>,
+    key: &KeyId,
+    hour: Hour,
+    pool: &PoolName,
+    counters: &Counters,
+) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO usage (key, hour, pool, up, down, requests, tunnels) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -201,15 +236,20 @@ fn add_row(transaction: &Transaction<'_>, row: &UsageDelta) -> rusqlite::Result<
                  requests = requests + excluded.requests, tunnels = tunnels + excluded.tunnels",
         )?
         .execute(params![
-            row.key.as_str(),
-            row.hour.0,
-            row.pool.as_str(),
+            key.as_str(),
+            hour.0,
+            pool.as_str(),
             integer(counters.up),
             integer(counters.down),
             integer(counters.requests),
             integer(counters.tunnels)
-        ])?;
+        ])
+        .map(drop)
+}
 
+fn add_row(transaction: &Transaction<'_>, row: &UsageDelta) -> rusqlite::Result<()> {
+    let counters = &row.counters;
+    add_cell(transaction, &row.key, row.hour, &row.pool, counters)?;
     // The same period as before: add. Another one (a new period began, or the plan's period changed): sum the hours, which
     // already include this row.
     let start = Hour::of(row.period_start).0;
@@ -231,11 +271,9 @@ fn add_row(transaction: &Transaction<'_>, row: &UsageDelta) -> rusqlite::Result<
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-    use outgate_store::{Counters, KeyId, PoolName};
-
     use super::*;
     use crate::schema;
+    use jiff::Timestamp;
 
     #[test]
     fn a_full_disk_refuses_and_leaves_nothing_behind() {

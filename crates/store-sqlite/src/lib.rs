@@ -11,6 +11,7 @@
 //! To change the schema: 1. append a step to `schema::STEPS`, never edit an old one; 2. adapt `rows`; 3. extend the conformance
 //! suite of `outgate-store` by what must come back.
 
+mod archive;
 mod hold;
 mod ledger;
 mod questions;

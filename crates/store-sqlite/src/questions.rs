@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use outgate_store::column::{Damaged, count, integer, parse, time};
 use outgate_store::{
-    Audit, AuditQuery, AuditRow, Counters, Grouping, Hour, KeyId, Period, PeriodUsage, PlanName, Snapshot, StoreError,
-    UsageQuery, UsageRow,
+    Audit, AuditQuery, AuditRow, Change, Changes, Counters, Grouping, Hour, KeyId, Period, PeriodUsage, PlanName, Snapshot,
+    StoreError, UsageQuery, UsageRow,
 };
 use rusqlite::{Connection, Row, params};
 
-use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, KEY_PLAN, PLAN_COLUMNS, ReadError, count, integer};
+use crate::rows::{self, EXIT_COLUMNS, KEY_COLUMNS, KEY_PLAN, PLAN_COLUMNS, ReadError};
 
 /// Everything, from one consistent moment.
 pub(crate) fn load(connection: &mut Connection, now: Timestamp) -> Result<Snapshot, StoreError> {
@@ -18,7 +19,7 @@ pub(crate) fn load(connection: &mut Connection, now: Timestamp) -> Result<Snapsh
 
 fn snapshot(connection: &mut Connection, now: Timestamp) -> Result<Snapshot, ReadError> {
     let moment = connection.transaction()?;
-    let mut snapshot = Snapshot::default();
+    let mut snapshot = Snapshot { change: last_change(&moment)?, ..Snapshot::default() };
     let mut plans: HashMap<String, (PlanName, Period)> = HashMap::new();
     each(&moment, &format!("SELECT {PLAN_COLUMNS} FROM plans ORDER BY name"), |row| {
         let plan = rows::plan(row)?;
@@ -33,7 +34,7 @@ fn snapshot(connection: &mut Connection, now: Timestamp) -> Result<Snapshot, Rea
     );
     each(&moment, &columns, |row| {
         let plan = rows::text(row, KEY_PLAN)?;
-        let (name, period) = plans.get(plan).ok_or_else(|| ReadError::Damaged(format!("a key on the missing plan {plan}")))?;
+        let (name, period) = plans.get(plan).ok_or_else(|| Damaged(format!("a key on the missing plan {plan}")))?;
         let key = rows::key(row, name.clone())?;
         let start = match period {
             Period::Month => month,
@@ -60,7 +61,73 @@ fn snapshot(connection: &mut Connection, now: Timestamp) -> Result<Snapshot, Rea
     Ok(snapshot)
 }
 
-fn each(connection: &Connection, query: &str, mut take: impl FnMut(&Row<'_>) -> Result<(), ReadError>) -> Result<(), ReadError> {
+/// What was changed after a change.
+pub(crate) fn changes_after(connection: &mut Connection, seen: u64, limit: usize) -> Result<Option<Changes>, StoreError> {
+    Ok(changes(connection, seen, limit)?)
+}
+
+fn changes(connection: &mut Connection, seen: u64, limit: usize) -> Result<Option<Changes>, ReadError> {
+    let moment = connection.transaction()?;
+    let upto = last_change(&moment)?;
+    if seen > upto {
+        return Ok(None);
+    }
+    let mut statement = moment.prepare_cached("SELECT kind, name FROM changes WHERE number > ?1 LIMIT ?2")?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found = statement.query(params![integer(seen), limit.saturating_add(1)])?;
+    let mut changes = Vec::new();
+    while let Some(row) = found.next()? {
+        match present(&moment, rows::text(row, 0)?, rows::text(row, 1)?)? {
+            Some(change) if (changes.len() as i64) < limit => changes.push(change),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(Changes::new(upto, changes)))
+}
+
+/// The change that makes a thing what it is now; none for a thing of another kind.
+fn present(connection: &Connection, kind: &str, name: &str) -> Result<Option<Change>, ReadError> {
+    Ok(match kind {
+        Change::PLAN => Some(match one(connection, PLAN_COLUMNS, "plans", "name", name, rows::plan)? {
+            Some(plan) => Change::PutPlan(plan),
+            None => Change::RemovePlan(parse(name, name)?),
+        }),
+        Change::EXIT => Some(match one(connection, EXIT_COLUMNS, "exits", "id", name, rows::exit)? {
+            Some(exit) => Change::PutExit(exit),
+            None => Change::RemoveExit(parse(name, name)?),
+        }),
+        Change::KEY => {
+            one(connection, KEY_COLUMNS, "keys", "id", name, |row| rows::key(row, parse(rows::text(row, KEY_PLAN)?, name)?))?
+                .map(Change::PutKey)
+        }
+        _ => None,
+    })
+}
+
+fn one<T>(
+    connection: &Connection,
+    columns: &str,
+    table: &str,
+    id: &str,
+    name: &str,
+    read: impl FnOnce(&Row<'_>) -> Result<T, ReadError>,
+) -> Result<Option<T>, ReadError> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {columns} FROM {table} WHERE {id} = ?1"))?;
+    let mut rows = statement.query([name])?;
+    rows.next()?.map(read).transpose()
+}
+
+fn last_change(connection: &Connection) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare_cached("SELECT coalesce(max(number), 0) FROM audit")?;
+    statement.query_row([], |row| row.get(0)).map(count)
+}
+
+/// Row by row as they come.
+pub(crate) fn each(
+    connection: &Connection,
+    query: &str,
+    mut take: impl FnMut(&Row<'_>) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
     let mut statement = connection.prepare(query)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -97,18 +164,23 @@ fn audit_rows(connection: &Connection, query: &AuditQuery) -> Result<Vec<AuditRo
     let mut found = statement.query(params![query.subject, before, limit])?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
-        let id: String = row.get("id")?;
-        let entry = Audit {
-            at: rows::time(row.get("at")?, &id)?,
-            who: row.get("who")?,
-            what: row.get("what")?,
-            subject: row.get("subject")?,
-            detail: row.get("detail")?,
-            id,
-        };
-        rows.push(AuditRow { number: count(row.get("number")?), entry });
+        rows.push(audit_row(row)?);
     }
     Ok(rows)
+}
+
+/// A whole row of the table.
+pub(crate) fn audit_row(row: &Row<'_>) -> Result<AuditRow, ReadError> {
+    let id: String = row.get("id")?;
+    let entry = Audit {
+        at: time(row.get("at")?, &id)?,
+        who: row.get("who")?,
+        what: row.get("what")?,
+        subject: row.get("subject")?,
+        detail: row.get("detail")?,
+        id,
+    };
+    Ok(AuditRow { number: count(row.get("number")?), entry })
 }
 
 /// Sums by group.

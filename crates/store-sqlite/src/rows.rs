@@ -1,16 +1,15 @@
 //! How our types become columns and come back. What comes back is parsed again: a damaged row is an error, never a guess.
 
-use std::fmt::Display;
-use std::str::FromStr;
-
-use jiff::Timestamp;
+use outgate_store::column::{Damaged, list, optional, parse, time};
 use outgate_store::{Exit, ExitState, Key, KeyState, Labels, OldSecret, Plan, PlanName, Proof, SecretHash, StoreError};
 use rusqlite::Row;
 
 /// Reading failed: the database said no, or what it said is not ours.
 pub(crate) enum ReadError {
     Sqlite(rusqlite::Error),
-    Damaged(String),
+    Damaged(Damaged),
+    /// Nobody takes what is read any more.
+    Stopped,
 }
 
 impl From<rusqlite::Error> for ReadError {
@@ -19,11 +18,18 @@ impl From<rusqlite::Error> for ReadError {
     }
 }
 
+impl From<Damaged> for ReadError {
+    fn from(damaged: Damaged) -> Self {
+        Self::Damaged(damaged)
+    }
+}
+
 impl From<ReadError> for StoreError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Sqlite(error) => Self::Refused(error.to_string()),
-            ReadError::Damaged(what) => Self::Refused(format!("the ledger is damaged: {what}")),
+            ReadError::Damaged(damaged) => Self::Refused(damaged.to_string()),
+            ReadError::Stopped => Self::Refused("nobody takes the entries any more".into()),
         }
     }
 }
@@ -57,7 +63,7 @@ pub(crate) const KEY_PLAN: usize = 1;
 /// `plan` is looked up by the caller, who shares one copy of each name among all keys.
 pub(crate) fn key(row: &Row<'_>, plan: PlanName) -> Result<Key, ReadError> {
     let id = text(row, 0)?;
-    let damaged = |what: &str| ReadError::Damaged(format!("{what} of key {id}"));
+    let damaged = |what: &str| Damaged(format!("{what} of key {id}"));
     let old_secret = match (row.get::<_, Option<[u8; 32]>>(3)?, row.get::<_, Option<i64>>(4)?) {
         (Some(hash), Some(until)) => Some(OldSecret { hash: SecretHash::from_bytes(hash), until: time(until, id)? }),
         _ => None,
@@ -69,7 +75,7 @@ pub(crate) fn key(row: &Row<'_>, plan: PlanName) -> Result<Key, ReadError> {
         old_secret,
         state: KeyState::from_name(text(row, 5)?, row.get(6)?).ok_or_else(|| damaged("state"))?,
         allow_ips: list(text(row, 7)?, id)?,
-        proof: proof_from(text(row, 8)?).ok_or_else(|| damaged("proof"))?,
+        proof: Proof::from_name(text(row, 8)?).ok_or_else(|| damaged("proof"))?,
         expires: row.get::<_, Option<i64>>(9)?.map(|at| time(at, id)).transpose()?,
         created: time(row.get(10)?, id)?,
         period_anchor: time(row.get(11)?, id)?,
@@ -77,7 +83,7 @@ pub(crate) fn key(row: &Row<'_>, plan: PlanName) -> Result<Key, ReadError> {
 }
 
 pub(crate) fn text<'row>(row: &'row Row<'_>, column: usize) -> Result<&'row str, ReadError> {
-    row.get_ref(column)?.as_str().map_err(|_| ReadError::Damaged(format!("column {column} is not text")))
+    Ok(row.get_ref(column)?.as_str().map_err(|_| Damaged(format!("column {column} is not text")))?)
 }
 
 pub(crate) const EXIT_COLUMNS: &str =
@@ -100,60 +106,11 @@ pub(crate) fn exit(row: &Row<'_>) -> Result<Exit, ReadError> {
         },
         weight: optional(row.get("weight")?, &id)?
             .filter(|weight| Exit::WEIGHTS.contains(weight))
-            .ok_or_else(|| ReadError::Damaged(format!("weight of exit {id}")))?,
+            .ok_or_else(|| Damaged(format!("weight of exit {id}")))?,
         max_tunnels: optional(row.get("max_tunnels")?, &id)?,
         token: SecretHash::from_bytes(row.get("token")?),
-        state: ExitState::from_name(&state).ok_or_else(|| ReadError::Damaged(format!("state of exit {id}")))?,
+        state: ExitState::from_name(&state).ok_or_else(|| Damaged(format!("state of exit {id}")))?,
         created: time(row.get("created")?, &id)?,
         id: parse(&id, &id)?,
     })
-}
-
-pub(crate) fn proof_name(proof: Proof) -> &'static str {
-    match proof {
-        Proof::Secret => "secret",
-        Proof::Source => "source",
-    }
-}
-
-fn proof_from(name: &str) -> Option<Proof> {
-    [Proof::Secret, Proof::Source].into_iter().find(|proof| proof_name(*proof) == name)
-}
-
-/// A list as one text; no element of ours contains a space.
-pub(crate) fn joined<T: Display>(items: &[T]) -> String {
-    let mut text = String::new();
-    for item in items {
-        if !text.is_empty() {
-            text.push(' ');
-        }
-        text.push_str(&item.to_string());
-    }
-    text
-}
-
-fn list<T: FromStr<Err: Display>>(text: &str, of: &str) -> Result<Vec<T>, ReadError> {
-    text.split_ascii_whitespace().map(|item| parse(item, of)).collect()
-}
-
-pub(crate) fn parse<T: FromStr<Err: Display>>(text: &str, of: &str) -> Result<T, ReadError> {
-    text.parse().map_err(|error: T::Err| ReadError::Damaged(format!("{of}: {error}")))
-}
-
-fn optional<T: TryFrom<i64>>(number: Option<i64>, of: &str) -> Result<Option<T>, ReadError> {
-    number.map(|number| T::try_from(number).map_err(|_| ReadError::Damaged(format!("{of}: {number}")))).transpose()
-}
-
-pub(crate) fn time(milliseconds: i64, of: &str) -> Result<Timestamp, ReadError> {
-    Timestamp::from_millisecond(milliseconds).map_err(|_| ReadError::Damaged(format!("{of}: a time")))
-}
-
-/// SQLite's integers end at 2^63 - 1 (9.2 EB); no counter of ours gets there.
-pub(crate) fn integer(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A sum of counters; never negative.
-pub(crate) fn count(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

@@ -58,6 +58,14 @@ CREATE INDEX audit_by_subject ON audit (subject, number);
 ALTER TABLE exits ADD COLUMN weight INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE exits ADD COLUMN max_tunnels INTEGER;
 ",
+    "
+-- The last change of each plan, key and exit, removed ones included, by the number of its audit entry.
+CREATE TABLE changes (
+    kind TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX changes_by_number ON changes (number);
+",
 ];
 
 /// Why a database can't be brought to the present shape.

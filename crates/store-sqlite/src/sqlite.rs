@@ -5,18 +5,21 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use outgate_store::{
-    Audit, AuditQuery, AuditRow, Change, Delivery, KeyId, Snapshot, Store, StoreFuture, UsageBatch, UsageQuery, UsageRow,
+    Archive, Audit, AuditQuery, AuditRow, Change, Changes, Delivery, Entry, KeyId, Snapshot, Store, StoreFuture, UsageBatch,
+    UsageQuery, UsageRow,
 };
 use rusqlite::{Connection, OpenFlags};
+use tokio::sync::mpsc;
 
 use crate::hold::{Hold, HoldError};
 use crate::schema::{self, MigrateError};
 use crate::worker::Worker;
-use crate::{ledger, questions};
+use crate::{archive, ledger, questions};
 
 /// How long a statement waits for a lock another process holds (a backup, a shell). Longer would hold up the delivery of
 /// usage behind it; the caller repeats.
@@ -153,8 +156,18 @@ impl Store for Sqlite {
         self.reader.run(move |connection| questions::load(connection, now))
     }
 
-    fn change(&self, change: Change, audit: Audit) -> StoreFuture<'_, ()> {
-        self.writer.run(move |connection| ledger::change(connection, &change, &audit))
+    fn change(&self, change: Change, seen: u64, audit: Audit) -> StoreFuture<'_, ()> {
+        self.writer.run(move |connection| ledger::change(connection, &change, seen, &audit))
+    }
+
+    fn changes_after(&self, seen: u64, limit: usize) -> StoreFuture<'_, Option<Changes>> {
+        // On the writer: a change may be queued there, and the caller knows of it.
+        self.writer.run(move |connection| questions::changes_after(connection, seen, limit))
+    }
+
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        // The hold keeps everybody else out.
+        Box::pin(std::future::pending())
     }
 
     fn audit(&self, query: AuditQuery) -> StoreFuture<'_, Vec<AuditRow>> {
@@ -178,5 +191,19 @@ impl Store for Sqlite {
     fn used_since(&self, key: &KeyId, since: Timestamp) -> StoreFuture<'_, u64> {
         let key = key.clone();
         self.reader.run(move |connection| questions::used_since(connection, key.as_str(), since))
+    }
+}
+
+impl Archive for Sqlite {
+    fn export(&self, entries: mpsc::Sender<Entry>) -> StoreFuture<'_, ()> {
+        self.reader.run(move |connection| archive::export(connection, &entries))
+    }
+
+    fn import(&self, entries: mpsc::Receiver<Entry>) -> StoreFuture<'_, ()> {
+        self.writer.run(move |connection| archive::import(connection, entries, Timestamp::now()))
+    }
+
+    fn check(&self) -> StoreFuture<'_, Vec<String>> {
+        self.reader.run(move |connection| archive::check(connection, Timestamp::now()))
     }
 }

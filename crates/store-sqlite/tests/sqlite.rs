@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use outgate_store::{
-    Audit, AuditQuery, Change, Counters, Delivery, Exit, Hour, KeyId, Plan, PlanName, PoolName, SecretHash, Store, StoreError,
-    UsageBatch, UsageDelta, conformance,
+    ANYHOW, Archive, Audit, AuditQuery, Change, Counters, Delivery, Exit, Hour, KeyId, Plan, PlanName, PoolName, SecretHash,
+    Store, StoreError, UsageBatch, UsageDelta, conformance,
 };
 use outgate_store_sqlite::{OpenError, Sqlite};
 
@@ -61,11 +61,23 @@ async fn conforms() {
 }
 
 #[tokio::test]
+async fn conforms_as_an_archive() {
+    let folders = Mutex::new(Vec::new());
+    conformance::run_archive(|| async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        folders.lock().expect("not poisoned").push(folder);
+        Arc::new(store) as Arc<dyn Archive>
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn everything_is_there_after_reopening() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = open(folder.path());
     let (change, entry) = put_plan("basic");
-    assert_eq!(store.change(change, entry).await, Ok(()));
+    assert_eq!(store.change(change, ANYHOW, entry).await, Ok(()));
     assert_eq!(store.add_usage(batch(1)).await, Ok(Delivery::Added));
     let before = store.load(Timestamp::UNIX_EPOCH).await;
     drop(store);
@@ -153,7 +165,7 @@ async fn a_ledger_of_version_1_is_brought_up_to_date_and_loses_nothing() {
 
     let (_, entry) = put_plan("new");
     let heavier = Exit { weight: 7, max_tunnels: Some(9), ..phone.clone() };
-    assert_eq!(store.change(Change::PutExit(heavier.clone()), entry).await, Ok(()));
+    assert_eq!(store.change(Change::PutExit(heavier.clone()), ANYHOW, entry).await, Ok(()));
     drop(store);
     let kept = open(folder.path()).load(now).await.expect("a snapshot");
     assert!(kept.exits.contains(&heavier), "{:?}", kept.exits);

@@ -4,14 +4,19 @@
 
 mod accounting;
 mod accounts;
+mod feed;
 mod patient;
 mod samples;
+mod whole;
 
 use std::sync::Arc;
 
+use crate::archive::Archive;
 use crate::conformance::accounting::*;
 use crate::conformance::accounts::*;
+use crate::conformance::feed::*;
 use crate::conformance::patient::Patient;
+use crate::conformance::whole::a_ledger_moves_whole;
 use crate::contract::Store;
 
 /// Runs everything, reliably and unreliably.
@@ -41,9 +46,37 @@ where
         periods_count_only_themselves(&*fresh().await).await;
         a_change_of_plan_recounts_the_period(&*fresh().await).await;
         no_byte_is_lost_or_doubled(&*fresh().await).await;
+        changes_are_told_as_they_are_now(&*fresh().await).await;
+        what_was_changed_meanwhile_stays(&*fresh().await).await;
+        numbers_beyond_the_columns_are_refused(&*fresh().await).await;
     }
     the_same_batch_twice_at_once_counts_once(&*open().await).await;
     usage_outlives_its_key_and_plan(&*open().await).await;
+}
+
+/// What a store must do, besides [`run`], that several gateways share: `open` gives two handles of a new, empty one.
+pub async fn run_shared<F, Fut>(open: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = [Arc<dyn Store>; 2]>,
+{
+    let [one, other] = open().await;
+    another_gateway_hears_of_changes(&*one, &*other).await;
+    let [one, other] = open().await;
+    of_two_at_once_one_is_told_to_look_again(&*one, &*other).await;
+    let [one, other] = open().await;
+    a_key_never_loses_its_plan_to_another_gateway(&*one, &*other).await;
+    let [one, other] = open().await;
+    gateways_add_to_the_same_keys(&*one, &*other).await;
+}
+
+/// What a store must do, besides [`run`], that lasts. `open` gives a new, empty one each time.
+pub async fn run_archive<F, Fut>(open: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Archive>>,
+{
+    a_ledger_moves_whole(&*open().await, &*open().await).await;
 }
 
 #[derive(Clone, Copy)]

@@ -43,7 +43,8 @@ impl Exit {
 }
 
 /// Where an exit is.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Labels {
     /// Country.
     pub country: Option<Country>,

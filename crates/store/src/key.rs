@@ -52,6 +52,21 @@ pub enum Proof {
     Source,
 }
 
+impl Proof {
+    /// `secret` or `source`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Source => "source",
+        }
+    }
+
+    /// Back from its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Secret, Self::Source].into_iter().find(|proof| proof.name() == name)
+    }
+}
+
 /// Whether a key may be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KeyState {

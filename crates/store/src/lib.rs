@@ -6,18 +6,21 @@
 //!
 //! - names and amounts: [`KeyId`], [`PlanName`], [`ExitId`], [`PoolName`], [`Country`], [`amount`], [`Secret`]
 //! - what is kept: [`Plan`] with its [`Period`], [`Key`], [`Exit`], [`UsageBatch`], [`Audit`]
-//! - the contract: [`Store`], [`Change`], [`StoreError`]
+//! - the contract: [`Store`], [`Change`], [`Changes`], [`StoreError`]; [`Archive`] for one that lasts
 //! - backends here: [`memory`] for tests and throw-away gateways; [`unreliable`] breaks another one on purpose
+//! - [`column`]: how values become columns, for the backends that have some
 //! - [`live`]: what a running gateway offers to the console
 //!
 //! Money rules: usage is delivered by (gateway, sequence), so that repeating a batch after an unclear answer neither loses nor
 //! doubles a byte; a period begins on a whole hour because usage is kept per hour; a secret exists only as a hash.
 //!
-//! To add a new backend: 1. implement [`Store`] in a crate of its own; 2. call [`conformance::run`] in its tests, plain and
-//! through [`unreliable::Unreliable`]; 3. wire it in the binary, the only place that knows every backend.
+//! To add a new backend: 1. implement [`Store`] in a crate of its own; 2. call [`conformance::run`] in its tests, and
+//! [`conformance::run_shared`] and [`conformance::run_archive`] where they apply; 3. wire it in the binary, the only place that knows every backend.
 
 pub mod amount;
+mod archive;
 mod audit;
+pub mod column;
 pub mod conformance;
 mod contract;
 mod country;
@@ -35,8 +38,9 @@ mod secret;
 pub mod unreliable;
 mod usage;
 
+pub use archive::{Archive, CHECKS, ENTRIES, Entry, UsageCell};
 pub use audit::{Audit, AuditQuery, AuditRow};
-pub use contract::{Change, Snapshot, Store, StoreError, StoreFuture};
+pub use contract::{ANYHOW, Change, Changes, Snapshot, Store, StoreError, StoreFuture};
 pub use country::{Country, Subdivision};
 pub use exit::{Exit, ExitState, Labels, PoolKind};
 pub use id::{ExitId, KeyId, NameError, PlanName, PoolName};

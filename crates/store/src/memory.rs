@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::ready;
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use crate::audit::{Audit, AuditQuery, AuditRow};
-use crate::contract::{Change, Snapshot, Store, StoreError, StoreFuture};
+use crate::contract::{Change, Changes, Snapshot, Store, StoreError, StoreFuture};
 use crate::exit::Exit;
 use crate::id::{ExitId, KeyId, PlanName, PoolName};
 use crate::key::Key;
@@ -21,6 +23,7 @@ const AUDIT_KEPT: usize = 10_000;
 #[derive(Default)]
 pub struct Memory {
     ledger: Mutex<Ledger>,
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -33,6 +36,8 @@ struct Ledger {
     audit: VecDeque<AuditRow>,
     audited: HashSet<String>,
     entries: u64,
+    /// The number of the last change of each thing, by kind and name; of what was removed, too.
+    changes: HashMap<(&'static str, String), u64>,
 }
 
 impl Memory {
@@ -52,8 +57,18 @@ impl Store for Memory {
         Box::pin(ready(Ok(self.ledger().snapshot(now))))
     }
 
-    fn change(&self, change: Change, audit: Audit) -> StoreFuture<'_, ()> {
-        Box::pin(ready(self.ledger().change(change, audit)))
+    fn change(&self, change: Change, seen: u64, audit: Audit) -> StoreFuture<'_, ()> {
+        let done = self.ledger().change(change, seen, audit);
+        self.changed.notify_one();
+        Box::pin(ready(done))
+    }
+
+    fn changes_after(&self, seen: u64, limit: usize) -> StoreFuture<'_, Option<Changes>> {
+        Box::pin(ready(Ok(self.ledger().changes_after(seen, limit))))
+    }
+
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.changed.notified())
     }
 
     fn audit(&self, query: AuditQuery) -> StoreFuture<'_, Vec<AuditRow>> {
@@ -85,6 +100,7 @@ impl Ledger {
             (bytes > 0).then(|| (key.id.clone(), PeriodUsage { start, bytes }))
         });
         Snapshot {
+            change: self.entries,
             plans: self.plans.values().cloned().collect(),
             keys: self.keys.values().cloned().collect(),
             exits: self.exits.values().cloned().collect(),
@@ -92,9 +108,15 @@ impl Ledger {
         }
     }
 
-    fn change(&mut self, change: Change, audit: Audit) -> Result<(), StoreError> {
+    fn change(&mut self, change: Change, seen: u64, audit: Audit) -> Result<(), StoreError> {
         if self.audited.contains(&audit.id) {
             return Ok(());
+        }
+        change.check_range()?;
+        let (kind, name) = change.subject();
+        let subject = (kind, name.to_owned());
+        if self.changes.get(&subject).is_some_and(|last| *last > seen) {
+            return Err(StoreError::changed_meanwhile(&change));
         }
         match change {
             Change::PutPlan(plan) => {
@@ -121,6 +143,7 @@ impl Ledger {
             }
         }
         self.entries += 1;
+        self.changes.insert(subject, self.entries);
         self.audited.insert(audit.id.clone());
         self.audit.push_back(AuditRow { number: self.entries, entry: audit });
         if self.audit.len() > AUDIT_KEPT
@@ -129,6 +152,27 @@ impl Ledger {
             self.audited.remove(&oldest.entry.id);
         }
         Ok(())
+    }
+
+    fn changes_after(&self, seen: u64, limit: usize) -> Option<Changes> {
+        let after = self.changes.iter().filter(|(_, number)| **number > seen);
+        let changes: Vec<Change> = after.take(limit + 1).filter_map(|((kind, name), _)| self.present(kind, name)).collect();
+        (seen <= self.entries && changes.len() <= limit).then(|| Changes::new(self.entries, changes))
+    }
+
+    /// The change that makes a thing what it is now.
+    fn present(&self, kind: &str, name: &str) -> Option<Change> {
+        match kind {
+            Change::PLAN => match self.plans.get(name) {
+                Some(plan) => Some(Change::PutPlan(plan.clone())),
+                None => PlanName::parse(name).ok().map(Change::RemovePlan),
+            },
+            Change::EXIT => match self.exits.get(name) {
+                Some(exit) => Some(Change::PutExit(exit.clone())),
+                None => ExitId::parse(name).ok().map(Change::RemoveExit),
+            },
+            _ => self.keys.get(name).cloned().map(Change::PutKey),
+        }
     }
 
     fn audit(&self, query: &AuditQuery) -> Vec<AuditRow> {
@@ -149,6 +193,7 @@ impl Ledger {
         if batch.sequence != last + 1 {
             return Err(StoreError::sequence_gap(&batch, last));
         }
+        batch.check_range()?;
         for row in batch.rows {
             self.usage.entry((row.key, row.hour, row.pool)).or_default().add(&row.counters);
         }
@@ -205,5 +250,14 @@ mod tests {
     #[tokio::test]
     async fn conforms() {
         conformance::run(|| async { Arc::new(Memory::new()) as Arc<dyn Store> }).await;
+    }
+
+    #[tokio::test]
+    async fn conforms_when_shared() {
+        conformance::run_shared(|| async {
+            let store: Arc<dyn Store> = Arc::new(Memory::new());
+            [Arc::clone(&store), store]
+        })
+        .await;
     }
 }

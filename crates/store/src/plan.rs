@@ -10,7 +10,8 @@ use crate::id::{PlanName, PoolName};
 use crate::period::Period;
 
 /// Limits shared by every key on the plan (each key has them for itself). `None` and empty lists mean no limit.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Its name.
     pub name: PlanName,

@@ -90,6 +90,17 @@ impl SecretHash {
         text
     }
 
+    /// Back from [`Self::to_hex`].
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+        let digits = digits.filter(|digits| digits.len() == 64)?;
+        let mut hash = [0; 32];
+        for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
+            *byte = (pair[0] * 16 + pair[1]) as u8;
+        }
+        Some(Self(hash))
+    }
+
     /// The 32 bytes, for a store's column.
     pub fn to_bytes(self) -> [u8; 32] {
         self.0
@@ -140,6 +151,10 @@ mod tests {
             assert!(!hash.verify(wrong));
         }
         assert_eq!(SecretHash::from_bytes(hash.to_bytes()), hash);
+        assert_eq!(SecretHash::from_hex(&hash.to_hex()), Some(hash));
+        for wrong in ["", "ba", &"g".repeat(64), &"0".repeat(65), &"é".repeat(32)] {
+            assert_eq!(SecretHash::from_hex(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! A store that breaks another one on purpose: fails before, fails after the effect, hangs.
 
 use std::future::pending;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
 use crate::audit::{Audit, AuditQuery, AuditRow};
-use crate::contract::{Change, Snapshot, Store, StoreError, StoreFuture};
+use crate::contract::{Change, Changes, Snapshot, Store, StoreError, StoreFuture};
 use crate::id::KeyId;
 use crate::usage::{Delivery, UsageBatch, UsageQuery, UsageRow};
 
@@ -68,8 +69,16 @@ impl Store for Unreliable {
         self.spoil(move |store| store.load(now))
     }
 
-    fn change(&self, change: Change, audit: Audit) -> StoreFuture<'_, ()> {
-        self.spoil(move |store| store.change(change, audit))
+    fn change(&self, change: Change, seen: u64, audit: Audit) -> StoreFuture<'_, ()> {
+        self.spoil(move |store| store.change(change, seen, audit))
+    }
+
+    fn changes_after(&self, seen: u64, limit: usize) -> StoreFuture<'_, Option<Changes>> {
+        self.spoil(move |store| store.changes_after(seen, limit))
+    }
+
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.inner.changed()
     }
 
     fn audit(&self, query: AuditQuery) -> StoreFuture<'_, Vec<AuditRow>> {

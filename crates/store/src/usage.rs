@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
+use crate::contract::StoreError;
 use crate::id::{KeyId, NameError, PoolName};
 
 /// An hour in UTC, counted from the epoch: the grain usage is kept in.
@@ -82,6 +83,17 @@ pub struct UsageBatch {
     pub sequence: u64,
     /// What was used. May be empty.
     pub rows: Vec<UsageDelta>,
+}
+
+impl UsageBatch {
+    /// Refuses what a signed 64-bit column can't hold: every backend keeps the same range.
+    pub fn check_range(&self) -> Result<(), StoreError> {
+        let numbers = self.rows.iter().flat_map(|row| [row.counters.bytes(), row.counters.requests, row.counters.tunnels]);
+        match numbers.chain([self.sequence]).any(|number| i64::try_from(number).is_err()) {
+            true => Err(StoreError::number_too_large(&format!("batch {} of {}", self.sequence, self.gateway))),
+            false => Ok(()),
+        }
+    }
 }
 
 /// What became of a batch.

@@ -19,6 +19,7 @@
 //! - [`gateway_process`]: the real binary, from its first line to its records
 //! - [`doors`]: the same with a door for each way in
 //! - [`payload`]: bytes that can be checked without being stored
+//! - [`postgres`]: a real PostgreSQL server
 //! - [`patience`]: waiting without sleeping
 //! - [`open_files`]: room for thousands of connections
 //! - [`stream`]: TCP, with as many layers of TLS as asked for
@@ -42,6 +43,7 @@ pub mod open_files;
 pub mod origin;
 pub mod patience;
 pub mod payload;
+pub mod postgres;
 pub mod script;
 mod server_thread;
 pub mod service_manager;

@@ -166,8 +166,14 @@ impl Store for Dead {
     fn load(&self, _now: Timestamp) -> StoreFuture<'_, Snapshot> {
         dead()
     }
-    fn change(&self, _change: outgate_store::Change, _audit: outgate_store::Audit) -> StoreFuture<'_, ()> {
+    fn change(&self, _change: outgate_store::Change, _seen: u64, _audit: outgate_store::Audit) -> StoreFuture<'_, ()> {
         dead()
+    }
+    fn changes_after(&self, _seen: u64, _limit: usize) -> StoreFuture<'_, Option<outgate_store::Changes>> {
+        dead()
+    }
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
     }
     fn audit(&self, _query: outgate_store::AuditQuery) -> StoreFuture<'_, Vec<outgate_store::AuditRow>> {
         dead()

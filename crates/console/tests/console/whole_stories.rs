@@ -220,7 +220,8 @@ async fn lists_come_in_pages() {
 #[tokio::test]
 async fn an_unclear_store_is_asked_again_and_changes_once() {
     let inner: Arc<dyn Store> = Arc::new(Memory::new());
-    let mut mishaps = [Mishap::LostAfter, Mishap::Refused, Mishap::None].into_iter().cycle();
+    // The first call of a change asks what others changed.
+    let mut mishaps = [Mishap::None, Mishap::LostAfter, Mishap::Refused, Mishap::None].into_iter().cycle();
     let unreliable = Unreliable::new(Arc::clone(&inner), move || mishaps.next().unwrap_or(Mishap::None));
     let console = console_over(Arc::new(unreliable)).await;
     done(&console, "POST", "/v1/plans", r#"{"name":"basic"}"#).await;

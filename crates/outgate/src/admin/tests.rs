@@ -13,7 +13,8 @@ use outgate_store::live::{
 };
 use outgate_store::memory::Memory;
 use outgate_store::{
-    Audit, Change, Counters, Exit, ExitId, Hour, Key, KeyId, Period, Plan, PlanName, Secret, Store, UsageBatch, UsageDelta,
+    ANYHOW, Audit, Change, Counters, Exit, ExitId, Hour, Key, KeyId, Period, Plan, PlanName, Secret, Store, UsageBatch,
+    UsageDelta,
 };
 use serde_json::{Value, json};
 
@@ -269,7 +270,7 @@ async fn long_listings_come_whole() {
     // More than two of the API's largest pages.
     for number in 0..2_003 {
         let name = PlanName::parse(&format!("p{number:04}")).expect("a name");
-        gateway.store.change(Change::PutPlan(Plan::unlimited(name)), entry(number)).await.expect("stored");
+        gateway.store.change(Change::PutPlan(Plan::unlimited(name)), ANYHOW, entry(number)).await.expect("stored");
     }
     let gateway = serve(gateway.store).await;
     let plans = gateway.json("plans list").await;

@@ -5,6 +5,9 @@
 
 mod keys;
 mod limits;
+mod moving;
+mod outages;
+mod shared;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

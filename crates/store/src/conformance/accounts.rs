@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::samples::*;
 use crate::audit::{Audit, AuditQuery, AuditRow};
-use crate::contract::{Change, Snapshot, Store, StoreError};
+use crate::contract::{ANYHOW, Change, Snapshot, Store, StoreError};
 use crate::country::Country;
 use crate::exit::{Exit, ExitState, Labels};
 use crate::id::ExitId;
@@ -47,20 +47,20 @@ pub(super) async fn plans_come_back_whole(store: &dyn Store) {
 
 pub(super) async fn plans_in_use_stay(store: &dyn Store) {
     let key = key("aaaa", "basic");
-    let refused = store.change(Change::PutKey(key.clone()), audit("k0")).await;
+    let refused = store.change(Change::PutKey(key.clone()), ANYHOW, audit("k0")).await;
     assert!(matches!(refused, Err(StoreError::Conflict(_))), "a key needs its plan: {refused:?}");
 
     put(store, Change::PutPlan(Plan::unlimited(plan_name("basic"))), "p1").await;
     put(store, Change::PutPlan(Plan::unlimited(plan_name("other"))), "p2").await;
     put(store, Change::PutKey(key.clone()), "k1").await;
-    let refused = store.change(Change::RemovePlan(plan_name("basic")), audit("p3")).await;
+    let refused = store.change(Change::RemovePlan(plan_name("basic")), ANYHOW, audit("p3")).await;
     assert!(matches!(refused, Err(StoreError::Conflict(_))), "a plan with keys stays: {refused:?}");
 
     put(store, Change::PutKey(Key { plan: plan_name("other"), ..key }), "k2").await;
     put(store, Change::RemovePlan(plan_name("basic")), "p4").await;
-    assert_eq!(store.change(Change::RemovePlan(plan_name("basic")), audit("p5")).await, Err(StoreError::NotFound));
+    assert_eq!(store.change(Change::RemovePlan(plan_name("basic")), ANYHOW, audit("p5")).await, Err(StoreError::NotFound));
     // The same change told again (same audit id) is already done, not "not found".
-    assert_eq!(store.change(Change::RemovePlan(plan_name("basic")), audit("p4")).await, Ok(()));
+    assert_eq!(store.change(Change::RemovePlan(plan_name("basic")), ANYHOW, audit("p4")).await, Ok(()));
     let audited = store.audit(all_audit()).await.expect("the audit trail");
     assert_eq!(audited.len(), 5, "what was refused is not audited");
 }
@@ -129,7 +129,7 @@ pub(super) async fn exits_come_back_whole(store: &dyn Store) {
     exits.sort_by(|one, other| one.id.cmp(&other.id));
     assert_eq!(exits, [revoked.clone(), full.clone()]);
     put(store, Change::RemoveExit(revoked.id.clone()), "e4").await;
-    assert_eq!(store.change(Change::RemoveExit(revoked.id), audit("e5")).await, Err(StoreError::NotFound));
+    assert_eq!(store.change(Change::RemoveExit(revoked.id), ANYHOW, audit("e5")).await, Err(StoreError::NotFound));
     assert_eq!(load(store, now()).await.exits, [full]);
 }
 
@@ -150,7 +150,7 @@ pub(super) async fn audit_comes_in_pages(store: &dyn Store) {
     for number in 0..5 {
         let change = Change::PutPlan(Plan::unlimited(plan_name(&format!("plan{number}"))));
         let entry = Audit { subject: format!("plan{}", number % 2), ..audit(&format!("a{number}")) };
-        assert_eq!(store.change(change, entry).await, Ok(()));
+        assert_eq!(store.change(change, ANYHOW, entry).await, Ok(()));
     }
     let mut seen = Vec::new();
     let mut before = None;

@@ -1,5 +1,6 @@
 //! The caller of the suite that never gives up: it repeats what is unclear, under the same number.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::audit::{Audit, AuditQuery, AuditRow};
-use crate::contract::{Change, Snapshot, Store, StoreError, StoreFuture};
+use crate::contract::{Change, Changes, Snapshot, Store, StoreError, StoreFuture};
 use crate::id::KeyId;
 use crate::unreliable::{Mishap, Unreliable};
 use crate::usage::{Delivery, UsageBatch, UsageQuery, UsageRow};
@@ -65,8 +66,16 @@ impl Store for Patient {
         self.insist(move |store| store.load(now))
     }
 
-    fn change(&self, change: Change, audit: Audit) -> StoreFuture<'_, ()> {
-        self.insist(move |store| store.change(change.clone(), audit.clone()))
+    fn change(&self, change: Change, seen: u64, audit: Audit) -> StoreFuture<'_, ()> {
+        self.insist(move |store| store.change(change.clone(), seen, audit.clone()))
+    }
+
+    fn changes_after(&self, seen: u64, limit: usize) -> StoreFuture<'_, Option<Changes>> {
+        self.insist(move |store| store.changes_after(seen, limit))
+    }
+
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.store.changed()
     }
 
     fn audit(&self, query: AuditQuery) -> StoreFuture<'_, Vec<AuditRow>> {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::audit::{Audit, AuditQuery};
-use crate::contract::{Change, Snapshot, Store};
+use crate::contract::{ANYHOW, Change, Snapshot, Store};
 use crate::id::{KeyId, PlanName, PoolName};
 use crate::key::{Key, KeyState, Proof};
 use crate::period::Period;
@@ -76,7 +76,7 @@ pub(super) fn batch(gateway: &str, sequence: u64, rows: Vec<UsageDelta>) -> Usag
 }
 
 pub(super) async fn put(store: &dyn Store, change: Change, audit_id: &str) {
-    assert_eq!(store.change(change, audit(audit_id)).await, Ok(()), "{audit_id}");
+    assert_eq!(store.change(change, ANYHOW, audit(audit_id)).await, Ok(()), "{audit_id}");
 }
 
 pub(super) async fn load(store: &dyn Store, now: Timestamp) -> Snapshot {

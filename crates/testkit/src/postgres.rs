@@ -1,0 +1,243 @@
+//! A real PostgreSQL server for one test: its own folder and socket, stopped, killed and started at will, gone at the end.
+//!
+//! A small shell stands between: it reads orders and, when the test's process has ended however it ended, stops the server and removes
+//! its folder. PostgreSQL refuses to run as root, so for root it runs as the user `postgres` or `nobody`.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
+
+use crate::dead::RefusingPort;
+use crate::patience::wait_for;
+
+/// Safe to lose: a test's data is gone with the test. Few buffers and connections start faster.
+const SETTINGS: &str = "
+listen_addresses = ''
+fsync = off
+full_page_writes = off
+max_connections = 60
+shared_buffers = 32MB
+autovacuum = off
+log_min_messages = warning
+";
+
+/// `$1` the programs, `$2` the folder. Each order is answered with `done` or `failed`.
+const KEEPER: &str = r#"
+cd "$2" || exit 1
+while read -r order; do
+    case $order in
+    start) "$1/pg_ctl" -D data -s -w -t 60 -l log start ;;
+    stop) "$1/pg_ctl" -D data -s -w -m fast stop ;;
+    kill) kill -KILL "$(head -n 1 data/postmaster.pid)" ;;
+    esac >/dev/null 2>&1 </dev/null && echo 'done' || echo failed
+done
+"$1/pg_ctl" -D data -s -m immediate stop >/dev/null 2>&1
+cd / && rm -rf "$2"
+"#;
+
+/// A running server. The folder is removed when it drops.
+#[derive(Debug)]
+pub struct PostgresServer {
+    programs: PathBuf,
+    keeper: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    databases: AtomicU32,
+    port: u16,
+    folder: TempDir,
+}
+
+impl PostgresServer {
+    /// Makes a cluster and starts it.
+    ///
+    /// # Panics
+    /// If PostgreSQL is not installed, or does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(|_, _| String::new(), 5432)
+    }
+
+    /// The same, which also listens on a port of 127.0.0.1 and has this certificate with its key (PEM files).
+    ///
+    /// # Panics
+    /// If PostgreSQL is not installed, or does not start.
+    #[must_use]
+    pub fn start_tls(certificate: &Path, key: &Path) -> Self {
+        // Free a moment ago: the server takes a number, not a socket.
+        let port = RefusingPort::reserve().address().port();
+        let settings = |user: &ServerUser, folder: &Path| {
+            for (from, to) in [(certificate, "server.crt"), (key, "server.key")] {
+                let to = folder.join("data").join(to);
+                std::fs::copy(from, &to).expect("the files are there");
+                std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).expect("ours");
+                user.give(&to);
+            }
+            format!("listen_addresses = '127.0.0.1'\nport = {port}\nssl = on\n")
+        };
+        Self::start_with(settings, port)
+    }
+
+    fn start_with(settings: impl FnOnce(&ServerUser, &Path) -> String, port: u16) -> Self {
+        let programs = programs();
+        let folder = TempDir::new().expect("the machine has a temporary folder");
+        let user = ServerUser::own(folder.path());
+        let made = user
+            .command(&programs.join("initdb"))
+            .args(["--username=outgate", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--no-instructions"])
+            .arg(folder.path().join("data"))
+            .current_dir(folder.path())
+            .output()
+            .expect("initdb runs");
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let more = settings(&user, folder.path());
+        let text = format!("{SETTINGS}unix_socket_directories = '{}'\n{more}", folder.path().display());
+        std::fs::write(folder.path().join("data/postgresql.auto.conf"), text).expect("the folder is there");
+        let mut keeper = user
+            .command(Path::new("/bin/sh"))
+            .args(["-c", KEEPER, "keeper"])
+            .arg(&programs)
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let orders = keeper.stdin.take();
+        let answers = BufReader::new(keeper.stdout.take().expect("stdout is piped"));
+        let mut server = Self { programs, keeper, orders, answers, databases: AtomicU32::new(0), port, folder };
+        server.start_again();
+        server
+    }
+
+    /// Starts it after [`Self::stop`] or [`Self::kill`].
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_again(&mut self) {
+        // After a kill the orphaned processes take a moment to notice, and the server waits for none of them.
+        wait_for("PostgreSQL to start", || self.order("start").then_some(()));
+    }
+
+    /// Stops it as an administrator would; connections are cut, transactions rolled back.
+    ///
+    /// # Panics
+    /// If it does not stop.
+    pub fn stop(&mut self) {
+        assert!(self.order("stop"), "PostgreSQL did not stop: {}", self.log());
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn kill(&mut self) {
+        assert!(self.order("kill"), "PostgreSQL was not running: {}", self.log());
+    }
+
+    /// The URL of a new, empty database.
+    ///
+    /// # Panics
+    /// If it can't be made.
+    #[must_use]
+    pub fn database(&self) -> String {
+        let host = self.folder.path().display().to_string().replace('/', "%2F");
+        self.database_at(&host)
+    }
+
+    /// The same, over TCP at the name or address of this machine; for a server from [`Self::start_tls`].
+    ///
+    /// # Panics
+    /// If it can't be made.
+    #[must_use]
+    pub fn database_at(&self, host: &str) -> String {
+        let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let _nothing = self.sql("postgres", &format!("CREATE DATABASE {name}"));
+        format!("postgres://outgate:a-secret-password@{host}:{}/{name}", self.port)
+    }
+
+    /// The rows of a statement in the database of a URL or name, a line each, columns separated by `|`.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[must_use]
+    pub fn sql(&self, database: &str, statement: &str) -> String {
+        let database = database.rsplit('/').next().unwrap_or(database);
+        let ran = Command::new(self.programs.join("psql"))
+            .args(["--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-U", "outgate", "-d", database, "-c", statement, "-h"])
+            .arg(self.folder.path())
+            .args(["-p", &self.port.to_string()])
+            .output()
+            .expect("psql runs");
+        assert!(ran.status.success(), "{statement}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).trim_end().to_owned()
+    }
+
+    fn order(&mut self, order: &str) -> bool {
+        let orders = self.orders.as_mut().expect("held until the end");
+        writeln!(orders, "{order}").expect("the keeper lives");
+        let mut answer = String::new();
+        let _length = self.answers.read_line(&mut answer).expect("the keeper lives");
+        answer.trim() == "done"
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        // No more orders: the keeper stops the server, removes the folder and ends.
+        drop(self.orders.take());
+        drop(self.keeper.wait());
+    }
+}
+
+/// Who a server runs as: oneself, unless that is root.
+struct ServerUser(Option<(u32, u32)>);
+
+impl ServerUser {
+    /// The folder becomes its own.
+    fn own(folder: &Path) -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return Self(None);
+        }
+        let ids = ["postgres", "nobody"].into_iter().find_map(|name| Some((id("-u", name)?, id("-g", name)?)));
+        let user = Self(Some(ids.expect("a user nobody")));
+        user.give(folder);
+        user
+    }
+
+    fn give(&self, file: &Path) {
+        if let Some((user, group)) = self.0 {
+            chown(file, Some(user), Some(group)).expect("root may");
+        }
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let Some((user, group)) = self.0 else { return Command::new(program) };
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".into(), "--".into()]).arg(program);
+        command
+    }
+}
+
+fn id(option: &str, name: &str) -> Option<u32> {
+    let told = Command::new("id").args([option, name]).output().ok().filter(|told| told.status.success())?;
+    String::from_utf8_lossy(&told.stdout).trim().parse().ok()
+}
+
+/// The folder with initdb, pg_ctl, postgres and psql: the newest of Debian's, or where `initdb` of PATH really is.
+fn programs() -> PathBuf {
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> =
+        debian.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists()).collect();
+    found.sort();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = || std::env::split_paths(&path).map(|folder| folder.join("initdb")).find_map(|file| file.canonicalize().ok());
+    let folder = found.pop().or_else(|| in_path().and_then(|file| file.parent().map(Path::to_owned)));
+    folder.expect("PostgreSQL's server is installed (Debian: apt-get install postgresql; ./test does it)")
+}
