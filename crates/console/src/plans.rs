@@ -22,7 +22,7 @@ pub enum Patch<T> {
 }
 
 impl<T> Patch<T> {
-    fn apply(self, field: &mut Option<T>) {
+    pub(crate) fn apply(self, field: &mut Option<T>) {
         match self {
             Self::Keep => {}
             Self::Clear => *field = None,
@@ -32,7 +32,7 @@ impl<T> Patch<T> {
 }
 
 impl<T> Patch<Vec<T>> {
-    fn apply_list(self, list: &mut Vec<T>) {
+    pub(crate) fn apply_list(self, list: &mut Vec<T>) {
         match self {
             Self::Keep => {}
             Self::Clear => list.clear(),
@@ -181,6 +181,12 @@ fn told(plan: &Plan) -> String {
     parts.join(", ")
 }
 
-fn texts<T: ToString>(items: &[T]) -> String {
+/// What changed, as `field before -> after`, for the audit trail.
+pub(crate) fn shown<const N: usize>(fields: [(&str, String, String); N]) -> String {
+    let changed = fields.into_iter().filter(|(_, before, after)| before != after);
+    changed.map(|(field, before, after)| format!("{field} {before} -> {after}")).collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn texts<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
 }

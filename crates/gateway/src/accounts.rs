@@ -4,7 +4,7 @@
 //! place; what is in flight (slots, rates, bytes of the period) lives in [`Live`], which the old and
 //! the new picture share, so no change loses a count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -18,6 +18,7 @@ use outgate_store::live::LiveUsage;
 use outgate_store::{Counters, Hour, Key, KeyId, Period, Plan, PlanName, PoolName, Snapshot, UsageDelta};
 
 use crate::limits::{Gcra, Pace};
+use crate::recount::Recount;
 use crate::sources::Sources;
 
 /// Locks are taken for a map access only; enough shards that event loops hardly ever meet.
@@ -31,6 +32,10 @@ pub(crate) struct Accounts {
     shards: Vec<RwLock<HashMap<KeyId, Arc<Account>>>>,
     plans: RwLock<HashMap<PlanName, Arc<Plan>>>,
     sources: RwLock<Sources>,
+    /// When keys end, of those that do.
+    ends: Mutex<BTreeSet<(Timestamp, KeyId)>>,
+    /// Keys whose count of the period is to be made anew from the ledger.
+    recounts: Mutex<Vec<Arc<Live>>>,
     book: Arc<Book>,
 }
 
@@ -56,13 +61,20 @@ pub(crate) struct Live {
     limit: AtomicU64,
     /// Bytes per second; zero for no limit.
     speed_limit: AtomicU64,
-    /// How the key's periods run: the plan's kind and the key's anchor, as of the newest change.
-    terms: Mutex<Option<(Period, Timestamp)>>,
+    /// How the key's periods run, as of the newest change.
+    terms: Mutex<Option<Terms>>,
+    /// Bytes that were ever taken from its counters for the ledger.
+    taken: AtomicU64,
+    /// Whether it waits for a recount.
+    awaits_recount: AtomicBool,
     /// The current period, in Unix seconds.
     period_start: AtomicI64,
     period_end: AtomicI64,
     counters: Mutex<Vec<Arc<PoolCounters>>>,
 }
+
+/// How a key's periods run: the plan's kind and the key's anchor.
+type Terms = (Period, Timestamp);
 
 /// What a key used through one pool since the last delivery to the ledger.
 #[derive(Debug)]
@@ -106,6 +118,8 @@ impl Accounts {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             plans: RwLock::new(snapshot.plans.into_iter().map(|p| (p.name.clone(), Arc::new(p))).collect()),
             sources: RwLock::default(),
+            ends: Mutex::default(),
+            recounts: Mutex::default(),
             book: Arc::default(),
         };
         for key in snapshot.keys {
@@ -138,11 +152,10 @@ impl Accounts {
     pub(crate) fn put_key(&self, key: Key) -> Option<Arc<Live>> {
         let plan = self.plans.read().unwrap_or_else(PoisonError::into_inner).get(&key.plan).cloned()?;
         let mut shard = self.shard(key.id.as_str()).write().unwrap_or_else(PoisonError::into_inner);
-        let live = match shard.get(&key.id) {
-            Some(account) => account.live.clone(),
-            None => Arc::new(Live::new(key.id.clone())),
-        };
-        live.govern(&plan, key.period_anchor);
+        let before = shard.get(&key.id);
+        let live = before.map_or_else(|| Arc::new(Live::new(key.id.clone())), |account| account.live.clone());
+        self.ends_at(&key, before.and_then(|account| account.key.expires));
+        self.govern(&live, &plan, key.period_anchor);
         self.sources.write().unwrap_or_else(PoisonError::into_inner).put(&key);
         shard.insert(key.id.clone(), Arc::new(Account { key, plan, live: live.clone() }));
         Some(live)
@@ -154,7 +167,7 @@ impl Accounts {
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
             for account in shard.values_mut().filter(|a| a.plan.name == plan.name) {
-                account.live.govern(&plan, account.key.period_anchor);
+                self.govern(&account.live, &plan, account.key.period_anchor);
                 let (key, live) = (account.key.clone(), account.live.clone());
                 *account = Arc::new(Account { key, plan: plan.clone(), live });
             }
@@ -164,6 +177,52 @@ impl Accounts {
     /// Forgets a plan that no key has.
     pub(crate) fn remove_plan(&self, name: &PlanName) {
         self.plans.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    fn govern(&self, live: &Arc<Live>, plan: &Plan, anchor: Timestamp) {
+        if live.govern(plan, anchor, Timestamp::now()) {
+            self.recount_later(live.clone());
+        }
+    }
+
+    fn ends_at(&self, key: &Key, before: Option<Timestamp>) {
+        if before == key.expires {
+            return;
+        }
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = before {
+            ends.remove(&(before, key.id.clone()));
+        }
+        ends.extend(key.expires.map(|at| (at, key.id.clone())));
+    }
+
+    /// The accounts whose time has ended since the last call and that have requests in flight.
+    pub(crate) fn take_expired(&self, now: Timestamp) -> Vec<Arc<Account>> {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ended = Vec::new();
+        while ends.first().is_some_and(|(at, _)| *at <= now) {
+            ended.extend(ends.pop_first());
+        }
+        drop(ends);
+        let found = ended.into_iter().filter_map(|(_, key)| self.find(key.as_str()));
+        found.filter(|account| account.live.open.load(Relaxed) > 0).collect()
+    }
+
+    /// Has a key's count of its period made anew.
+    pub(crate) fn recount_later(&self, live: Arc<Live>) {
+        if !live.awaits_recount.swap(true, Relaxed) {
+            self.recounts.lock().unwrap_or_else(PoisonError::into_inner).push(live);
+        }
+    }
+
+    /// Whether a key waits for a recount.
+    pub(crate) fn awaits_recount(&self) -> bool {
+        !self.recounts.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// One of the keys that wait for a recount.
+    pub(crate) fn take_recount(&self) -> Option<Arc<Live>> {
+        self.recounts.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     /// The meter of a key's traffic through a pool.
@@ -218,18 +277,28 @@ impl Live {
             limit: AtomicU64::new(u64::MAX),
             speed_limit: AtomicU64::new(0),
             terms: Mutex::default(),
+            taken: AtomicU64::new(0),
+            awaits_recount: AtomicBool::new(false),
             period_start: AtomicI64::new(i64::MIN),
             period_end: AtomicI64::new(i64::MIN),
             counters: Mutex::default(),
         }
     }
 
-    /// Takes over the limits of a plan.
-    fn govern(&self, plan: &Plan, anchor: Timestamp) {
+    /// Takes over the limits of a plan. Whether the periods run otherwise than before: then what was used in the present one
+    /// is in the ledger only.
+    fn govern(&self, plan: &Plan, anchor: Timestamp, now: Timestamp) -> bool {
         self.limit.store(plan.bytes.unwrap_or(u64::MAX), Relaxed);
         self.speed_limit.store(plan.speed.unwrap_or(0), Relaxed);
-        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = Some((plan.period, anchor));
-        self.enter_period(Timestamp::now());
+        let terms = (plan.period, anchor);
+        let before = self.terms.lock().unwrap_or_else(PoisonError::into_inner).replace(terms);
+        let changed = before.is_some_and(|before| before != terms);
+        if changed {
+            self.set_period(terms, now);
+        } else {
+            self.enter_period(now);
+        }
+        changed
     }
 
     /// Begins the next period if the current one is over.
@@ -242,30 +311,66 @@ impl Live {
     /// Begins the period that `now` lies in, when it is not the current one.
     fn enter_period(&self, now: Timestamp) {
         let terms = *self.terms.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((period, anchor)) = terms else { return };
-        let start = period.start(anchor, now).as_second();
-        self.period_end.store(period.end(anchor, now).as_second(), Relaxed);
-        let before = self.period_start.swap(start, Relaxed);
+        let Some(terms) = terms else { return };
+        let (before, start) = self.set_period(terms, now);
         if before < start && before != i64::MIN {
             self.used.store(0, Relaxed);
         }
     }
 
-    /// What the console shows.
-    pub(crate) fn usage(&self) -> LiveUsage {
-        LiveUsage {
-            period_bytes: self.used.load(Relaxed),
-            period_start: Timestamp::from_second(self.period_start.load(Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH),
-            open: u64::from(self.open.load(Relaxed)),
+    /// Makes the period that `now` lies in the current one. When the one before began, and when this one.
+    fn set_period(&self, (period, anchor): Terms, now: Timestamp) -> (i64, i64) {
+        let start = period.start(anchor, now).as_second();
+        self.period_end.store(period.end(anchor, now).as_second(), Relaxed);
+        (self.period_start.swap(start, Relaxed), start)
+    }
+
+    /// What a recount asks the ledger. For the one who takes for it.
+    pub(crate) fn begin_recount(self: Arc<Self>) -> Recount {
+        self.awaits_recount.store(false, Relaxed);
+        Recount { key: self.id.clone(), start: self.period_start(), taken: self.taken.load(Relaxed), live: self }
+    }
+
+    /// Ends a recount: `taken` is what had been taken of the period when it began. For the one who takes. What is counted in
+    /// this very moment may count twice towards the limit: a buffer's worth.
+    pub(crate) fn recount(&self, begun: &Recount, taken: u64) {
+        if self.period_start() != begun.start {
+            // The next period has begun, and nothing is used of it.
+            return;
         }
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting: u64 = counters.iter().map(|c| c.up.load(Relaxed) + c.down.load(Relaxed)).sum();
+        let since = self.taken.load(Relaxed).saturating_sub(begun.taken);
+        let seen = self.used.load(Relaxed);
+        let anew = |used: u64| Some(used.saturating_add(taken).saturating_add(since + waiting).saturating_sub(seen));
+        let _always_set = self.used.fetch_update(Relaxed, Relaxed, anew);
+    }
+
+    fn period_start(&self) -> Timestamp {
+        Timestamp::from_second(self.period_start.load(Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 
 impl Account {
+    /// What the console shows. `nanos` is the gateway's monotonic time.
+    pub(crate) fn usage(&self, nanos: u64) -> LiveUsage {
+        LiveUsage {
+            period_bytes: self.live.used.load(Relaxed),
+            period_start: self.live.period_start(),
+            open: u64::from(self.live.open.load(Relaxed)),
+            rate_left: self.pace().map(|(_, pace)| self.live.rate.remaining(pace, nanos)),
+        }
+    }
+
+    /// The plan's rate, and how it is kept.
+    fn pace(&self) -> Option<(u32, Pace)> {
+        let rate = self.plan.rate?;
+        Some((rate, Pace::new(u64::from(rate), u64::from(self.plan.burst.unwrap_or(rate)))))
+    }
+
     /// Counts a request against the plan's rate. `nanos` is the gateway's monotonic time.
     pub(crate) fn take_rate(&self, nanos: u64) -> Result<(), Fault> {
-        let Some(rate) = self.plan.rate else { return Ok(()) };
-        let pace = Pace::new(u64::from(rate), u64::from(self.plan.burst.unwrap_or(rate)));
+        let Some((rate, pace)) = self.pace() else { return Ok(()) };
         self.live.rate.take(pace, nanos).map_err(|wait| {
             let remaining = self.live.rate.remaining(pace, nanos);
             let fault = raise::rate_limited(rate).with_retry_after(wait.max(Duration::from_secs(1)));
@@ -288,7 +393,12 @@ impl Meter {
         if limit == u64::MAX {
             return Ok(u64::MAX);
         }
-        let now = Timestamp::now();
+        self.allowance_at(Timestamp::now())
+    }
+
+    fn allowance_at(&self, now: Timestamp) -> Result<u64, Fault> {
+        let live = &self.counters.live;
+        let limit = live.limit.load(Relaxed);
         live.roll_over(now);
         match limit.saturating_sub(live.used.load(Relaxed)) {
             0 => {
@@ -365,8 +475,8 @@ impl Book {
             let take = |counter: &AtomicU64| counter.swap(0, Relaxed);
             let counters =
                 Counters { up: take(&c.up), down: take(&c.down), requests: take(&c.requests), tunnels: take(&c.tunnels) };
-            let period_start = Timestamp::from_second(c.live.period_start.load(Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH);
-            UsageDelta { key: c.live.id.clone(), pool: c.pool.clone(), hour, period_start, counters }
+            c.live.taken.fetch_add(counters.bytes(), Relaxed);
+            UsageDelta { key: c.live.id.clone(), pool: c.pool.clone(), hour, period_start: c.live.period_start(), counters }
         };
         changed.into_iter().map(delta).filter(|d| !d.counters.is_zero()).collect()
     }
@@ -428,7 +538,96 @@ pub(crate) mod tests {
         assert_eq!(meter.allowance().unwrap_err().slug(), outgate_faults::Slug::BandwidthExhausted);
         accounts.put_plan(Arc::new(plan(Some(20))));
         assert_eq!(meter.allowance().unwrap(), 8);
-        assert_eq!(accounts.find("abcd").unwrap().live.usage().period_bytes, 12);
+        assert_eq!(accounts.find("abcd").unwrap().usage(0).period_bytes, 12);
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn every_period_begins_with_all_its_bytes() {
+        let anchor = at("2026-01-15T10:30:00Z");
+        let cases = [
+            (Period::Month, "2026-01-15T10:30:00Z", "2026-01-31T23:59:59Z", "2026-02-01T00:00:00Z"),
+            (Period::Month, "2028-02-10T00:00:00Z", "2028-02-29T23:59:59Z", "2028-03-01T00:00:00Z"),
+            (Period::Days(30), "2026-01-15T10:30:00Z", "2026-02-14T09:59:59Z", "2026-02-14T10:00:00Z"),
+            (Period::Days(1), "2026-01-15T10:30:00Z", "2026-01-16T09:59:59Z", "2026-01-16T10:00:00Z"),
+            // Nobody asked for several periods.
+            (Period::Days(7), "2026-01-15T10:30:00Z", "2026-01-22T09:59:59Z", "2026-06-01T00:00:00Z"),
+        ];
+        for (period, begun, last, next) in cases {
+            let accounts = accounts(Some(10));
+            let account = accounts.find("abcd").unwrap();
+            account.live.govern(&Plan { period, ..plan(Some(10)) }, anchor, at(begun));
+            let meter = accounts.meter(&account, &PoolName::parse("direct").unwrap());
+            meter.count(Direction::Down, 10, 0);
+            let told = meter.allowance_at(at(last)).unwrap_err();
+            assert_eq!(told.slug(), outgate_faults::Slug::BandwidthExhausted, "{period} at {last}");
+            assert_eq!(meter.allowance_at(at(next)).unwrap(), 10, "{period} at {next}");
+        }
+    }
+
+    #[test]
+    fn another_kind_of_period_is_counted_anew_from_the_ledger() {
+        let now = at("2026-01-20T12:00:00Z");
+        for (before, after) in [(Period::Month, Period::Days(7)), (Period::Days(7), Period::Month)] {
+            let accounts = accounts(None);
+            let account = accounts.find("abcd").unwrap();
+            let (live, pool) = (&account.live, PoolName::parse("direct").unwrap());
+            let anchor = at("2026-01-15T10:30:00Z");
+            live.govern(&Plan { period: before, ..plan(Some(1_000)) }, anchor, now);
+            let meter = accounts.meter(&account, &pool);
+            meter.count(Direction::Down, 300, 0);
+            let _delivered = accounts.book().take(now);
+            meter.count(Direction::Up, 20, 0);
+            assert!(live.govern(&Plan { period: after, ..plan(Some(1_000)) }, anchor, now), "{before} to {after}");
+            assert_eq!(
+                meter.allowance_at(now).unwrap(),
+                680,
+                "{before} to {after}: until it is counted, what was used stays used"
+            );
+            let begun = live.clone().begin_recount();
+            assert_eq!((begun.key.as_str(), begun.start), ("abcd", after.start(anchor, now)));
+            // Meanwhile some of it is taken, and more is counted.
+            let _taken = accounts.book().take(now);
+            meter.count(Direction::Up, 3, 0);
+            live.recount(&begun, 450);
+            assert_eq!(meter.allowance_at(now).unwrap(), 527, "{before} to {after}: 450 taken before, 20 and 3 since");
+            live.recount(&Recount { start: at("2020-01-01T00:00:00Z"), ..begun }, 0);
+            assert_eq!(meter.allowance_at(now).unwrap(), 527, "an answer about another period says nothing");
+        }
+    }
+
+    #[test]
+    fn only_changed_periods_wait_for_a_recount_and_once() {
+        let accounts = accounts(Some(10));
+        accounts.put_plan(Arc::new(plan(Some(20))));
+        assert!(accounts.take_recount().is_none(), "the same kind of period");
+        for days in [7, 8] {
+            accounts.put_plan(Arc::new(Plan { period: Period::Days(days), ..plan(Some(20)) }));
+        }
+        assert!(accounts.take_recount().is_some());
+        assert!(accounts.take_recount().is_none());
+    }
+
+    #[test]
+    fn keys_end_once_and_only_those_in_use_are_told() {
+        let accounts = accounts(None);
+        let ends = |expires: Option<&str>| accounts.put_key(Key { expires: expires.map(at), ..key() });
+        let _live = ends(Some("2026-01-01T00:00:00Z"));
+        let _live = ends(Some("2026-03-01T00:00:00Z"));
+        accounts.find("abcd").unwrap().live.open.store(1, Relaxed);
+        assert!(accounts.take_expired(at("2026-02-01T00:00:00Z")).is_empty(), "its end was put off");
+        assert_eq!(accounts.take_expired(at("2026-03-01T00:00:00Z")).len(), 1);
+        assert!(accounts.take_expired(at("2026-04-01T00:00:00Z")).is_empty(), "once");
+        let live = ends(Some("2026-05-01T00:00:00Z")).unwrap();
+        live.open.store(0, Relaxed);
+        assert!(accounts.take_expired(at("2026-06-01T00:00:00Z")).is_empty(), "nothing is open");
+        let _live = ends(Some("2026-07-01T00:00:00Z"));
+        let _live = ends(None);
+        live.open.store(1, Relaxed);
+        assert!(accounts.take_expired(at("2026-08-01T00:00:00Z")).is_empty(), "it ends no more");
     }
 
     #[test]
@@ -442,7 +641,7 @@ pub(crate) mod tests {
         let week = jiff::SignedDuration::from_hours(7 * 24 + 1);
         let later = Timestamp::now() + week;
         meter.counters.live.roll_over(later);
-        assert_eq!(account.live.usage().period_bytes, 0);
+        assert_eq!(account.usage(0).period_bytes, 0);
         let end = account.live.period_end.load(Relaxed);
         assert!(end > later.as_second() && end <= (later + week).as_second(), "a week, not a month");
     }

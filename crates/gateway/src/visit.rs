@@ -17,6 +17,7 @@ use crate::framing::Framing;
 use crate::gateway::Gateway;
 use crate::head::{Asked, Target, Want};
 use crate::identify::{Caller, identify, prove};
+use crate::memories::Over;
 use crate::record::{Record, Stage};
 use crate::session::Served;
 use crate::settings::{ListenerSettings, Settings};
@@ -72,6 +73,10 @@ impl Visit {
         let (total, fault) = (self.started.elapsed(), served.fault.as_ref());
         core.recorder.borrow_mut().write(&self.record, &self.id, &client.source, self.time, total, fault);
         core.gateway.tally.count(fault.map(Fault::slug));
+        if let Some(fault) = fault {
+            let over = Over { at: self.time, request_id: &self.id, client: &client.source, record: &self.record };
+            core.gateway.memories.note_fault(&core.gateway.accounts, &over, fault);
+        }
     }
 
     /// Records a connection that ends before it asked for anything: whoever looks for the cause finds it there.

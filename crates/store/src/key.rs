@@ -52,6 +52,16 @@ pub enum Proof {
     Source,
 }
 
+impl Proof {
+    /// `secret` or `source`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Source => "source",
+        }
+    }
+}
+
 /// Whether a key may be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KeyState {

@@ -12,6 +12,7 @@ use outgate_store::live::{
     Denied, DeniedWhy, ExitDoor, ExitStatus, Live, LiveUsage, Place, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
 };
 use outgate_store::memory::Memory;
+use outgate_store::own::{Memories, OwnFault, OwnSession, Purpose};
 use outgate_store::{
     Audit, Change, Counters, Exit, ExitId, Hour, Key, KeyId, Period, Plan, PlanName, Secret, Store, UsageBatch, UsageDelta,
 };
@@ -31,6 +32,15 @@ struct Line {
 
 /// A gateway that nobody uses.
 struct Idle;
+
+impl Memories for Idle {
+    fn own_faults(&self, _key: &KeyId) -> Vec<OwnFault> {
+        Vec::new()
+    }
+    fn own_sessions(&self, _key: &KeyId) -> Vec<OwnSession> {
+        Vec::new()
+    }
+}
 
 impl Live for Idle {
     fn plan_changed(&self, _plan: Arc<Plan>) {}
@@ -63,14 +73,18 @@ impl Live for Idle {
         let pool = "mobile".parse().expect("a pool");
         Arc::new(vec![PoolPlaces { pool, kind: outgate_store::PoolKind::Mobile, targeting: true, places }])
     }
-    fn authenticate(&self, _authorization: Option<&str>, _source: IpAddr) -> Result<KeyId, Denied> {
+    fn authenticate(&self, _authorization: Option<&str>, _source: IpAddr, _purpose: Purpose) -> Result<KeyId, Denied> {
         Err(Denied { slug: "credentials_missing", sentence: "none".into(), why: DeniedWhy::Credentials })
     }
     fn throttle_guess(&self, _source: IpAddr, _right: bool) -> Result<(), std::time::Duration> {
         Ok(())
     }
     fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, _at: &SessionAt) -> Result<RotatedSession, Denied> {
-        self.authenticate(authorization, source).map(|key| RotatedSession { key, place: String::new(), found: false })
+        self.authenticate(authorization, source, Purpose::Use).map(|key| RotatedSession {
+            key,
+            place: String::new(),
+            found: false,
+        })
     }
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {})
