@@ -179,14 +179,19 @@ fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
 
 fn parsed_or_number<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
     match value {
-        Value::Number(number) => number.to_string().parse().map_err(|error: T::Err| error.to_string()),
+        Value::Number(_) => number::<u64>(value)?.to_string().parse().map_err(|error: T::Err| error.to_string()),
         value => parsed(value),
     }
 }
 
 fn number<T: TryFrom<u64>>(value: &Value) -> Result<T, String> {
-    let number = value.as_u64().ok_or("must be a whole number, not negative")?;
+    let number = value.as_u64().or_else(|| value.as_f64().and_then(whole)).ok_or("must be a whole number, not negative")?;
     T::try_from(number).map_err(|_| format!("{number} is too large"))
+}
+
+/// JSON knows no integers: `5.0` is `5`. Beyond 2^53 a float is not exact.
+fn whole(number: f64) -> Option<u64> {
+    (number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number)).then_some(number as u64)
 }
 
 fn list<T>(value: &Value, read: impl Fn(&Value) -> Result<T, String>) -> Result<Vec<T>, String> {

@@ -255,9 +255,9 @@ impl Desk {
 
     fn plan_for(&self, asked: Option<PlanName>) -> Result<PlanName, DeskError> {
         let book = self.book();
-        let invalid = |reason: String| Err(DeskError::Invalid(vec![("plan", reason)]));
+        let conflict = |reason: String| Err(DeskError::Conflict(reason));
         if let Some(name) = asked {
-            return if book.plans.contains_key(&name) { Ok(name) } else { invalid(format!("there is no plan {name}")) };
+            return if book.plans.contains_key(&name) { Ok(name) } else { conflict(format!("there is no plan {name}")) };
         }
         if let Some((name, _)) = DEFAULT_PLANS.iter().find_map(|name| book.plans.get_key_value(*name)) {
             return Ok(name.clone());
@@ -265,11 +265,11 @@ impl Desk {
         let mut names = book.plans.keys();
         match (names.next(), names.next()) {
             (Some(only), None) => Ok(only.clone()),
-            (None, _) => invalid("there is no plan yet: create one first".to_owned()),
+            (None, _) => conflict("there is no plan yet: create one first".to_owned()),
             (Some(_), Some(_)) => {
                 let names: Vec<&str> = book.plans.keys().take(SHOWN_PLANS).map(PlanName::as_str).collect();
                 let more = if book.plans.len() > SHOWN_PLANS { ", …" } else { "" };
-                invalid(format!("say which one: {}{more} (none is called {})", names.join(", "), DEFAULT_PLANS[0]))
+                conflict(format!("say which plan: {}{more} (none is called {})", names.join(", "), DEFAULT_PLANS[0]))
             }
         }
     }

@@ -66,7 +66,7 @@ async fn a_key_is_changed_field_by_field() {
     done(&console, "PATCH", "/v1/keys/aaaa", json!({ "plan": "large" })).await;
     assert!(console.told.take().is_empty(), "what changes nothing is not told");
     let refusals = [
-        (json!({ "plan": "none" }), 400, "plan: there is no plan none"),
+        (json!({ "plan": "none" }), 409, "there is no plan none"),
         (json!({ "allow_ips": null }), 400, "allow_ips: needs at least one address"),
         (json!({ "proof": "word" }), 400, "proof: must be secret or source"),
         (json!({ "id": "bbbb" }), 400, "id: is unknown"),

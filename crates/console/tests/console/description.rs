@@ -48,6 +48,18 @@ async fn every_route_is_described_and_every_description_is_a_route() {
     console.shut_down().await;
 }
 
+#[tokio::test]
+async fn the_countries_are_those_that_are_taken() {
+    let console = console().await;
+    let document = document(&console).await;
+    let listed = document["components"]["schemas"]["Country"]["enum"].as_array().expect("a list").clone();
+    let letters = || (b'a'..=b'z').map(char::from);
+    let all = letters().flat_map(|one| letters().map(move |other| format!("{one}{other}")));
+    let taken: Vec<String> = all.filter(|code| outgate_store::Country::parse(code).is_ok()).collect();
+    assert_eq!(listed, taken);
+    console.shut_down().await;
+}
+
 /// Every reference in a document.
 fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
     match value {

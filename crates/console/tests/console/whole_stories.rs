@@ -122,11 +122,11 @@ async fn the_life_of_a_key() {
 async fn a_new_key_takes_the_plan_that_is_meant() {
     let console = console().await;
     let none = call(&console, "POST", "/v1/keys", "{}").await;
-    assert_eq!((none.status, none.text("detail")), (400, "plan: there is no plan yet: create one first"));
+    assert_eq!((none.status, none.text("detail")), (409, "there is no plan yet: create one first"));
     done(&console, "POST", "/v1/plans", r#"{"name":"large"}"#).await;
     assert_eq!(done(&console, "POST", "/v1/keys", "{}").await["plan"], json!("large"), "the only one");
     done(&console, "POST", "/v1/plans", r#"{"name":"small"}"#).await;
-    assert_eq!(call(&console, "POST", "/v1/keys", "{}").await.status, 400, "none of two");
+    assert_eq!(call(&console, "POST", "/v1/keys", "{}").await.status, 409, "none of two");
     done(&console, "POST", "/v1/plans", r#"{"name":"quickstart"}"#).await;
     assert_eq!(done(&console, "POST", "/v1/keys", "{}").await["plan"], json!("quickstart"), "the one of the first run");
     done(&console, "POST", "/v1/plans", r#"{"name":"default"}"#).await;
