@@ -5,13 +5,14 @@
 
 Every check Schemathesis has: no 5xx, no status, header or body that is not described, what the schema allows is taken, what it
 forbids is refused, credentials are respected. A key's own API and the admin API get a gateway each: the latter may revoke
-every key there is.
+every key there is. Then the lines of docs/api.md are run.
 """
 
 import argparse
 import concurrent.futures
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 # Ends a run that hangs; all of it takes about half a minute.
 HANG = 300
+TOLD = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 
 ROUNDS = {
     # Last what gives the key another secret than the one that is shown.
@@ -40,6 +42,7 @@ def main():
     options = parser.parse_args()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         rounds = {name: pool.submit(one_round, options, parts) for name, parts in ROUNDS.items()}
+        rounds["docs/api.md"] = pool.submit(documented_lines, options)
     differing = []
     for name, done in rounds.items():
         fine, output = done.result()
@@ -63,6 +66,23 @@ def one_round(options, parts):
     return fine, "\n".join([*(run.stdout for run in checked), complaints])
 
 
+def documented_lines(options):
+    """Whether the document's shell lines do what they say, and what they printed."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs/api.md").read_text(), re.MULTILINE | re.DOTALL)
+    if not blocks:
+        return False, "there are no lines"
+    with tempfile.TemporaryDirectory(prefix="outgate-api-") as folder:
+        gateway = Gateway(options.outgate.resolve(), Path(folder))
+        ready = gateway.ready
+        names = {"CONSOLE": "console_url", "TOKEN": "admin_token", "KEY": "key_id", "SECRET": "secret"}
+        environment = {**os.environ, **{name: ready[field] for name, field in names.items()}}
+        # As a reader's shell would take them, but it ends with the first that fails.
+        script = "\n".join(["set -eu -o pipefail", *blocks])
+        run = subprocess.run(["bash", "-c", script], env=environment, timeout=HANG, **TOLD)
+        complaints = gateway.stop()
+    return run.returncode == 0 and not complaints, f"{run.stdout}{complaints}"
+
+
 class Gateway:
     def __init__(self, outgate, folder):
         self.folder = folder
@@ -84,8 +104,7 @@ class Gateway:
         command = [Path(sys.executable).parent / "schemathesis", "--config-file", HERE / "schemathesis.toml", "run"]
         command += [f"{ready['console_url']}/v1/openapi.json", "--checks", "all", "--seed", seed, *which]
         # In the folder that goes: it leaves examples behind where it runs.
-        run = {"env": environment, "cwd": self.folder, "timeout": HANG}
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **run)
+        return subprocess.run(command, env=environment, cwd=self.folder, timeout=HANG, **TOLD)
 
     def stop(self):
         """What the gateway complained about: a panic is one, whatever it answered."""

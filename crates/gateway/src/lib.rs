@@ -16,8 +16,9 @@
 //!
 //! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them, `rotate` has one
 //! change its address; `places` and `load` bound what is carried at once, `sessions` finds what is in flight when a key is
-//! suspended, [`gateway`] starts it all, `shutdown` ends it, `reconfigure` puts changed settings in force, `activity` knows when ending
-//! cuts nobody short.
+//! suspended, `recount` what it used when its periods run otherwise, `own` and `remembered` are what a key's owner may ask;
+//! [`gateway`] starts it all, `shutdown` ends it, `reconfigure` puts changed settings in force, `activity` knows when ending cuts
+//! nobody short.
 //!
 //! To add a new check to admission: 1. find its stage in `admit` (the order is SPEC's and binds); 2. return the
 //! catalogue's fault; 3. add its provocation to the end-to-end tests.
