@@ -279,7 +279,7 @@ impl Search<'_> {
             fleet.stay_with(&permit.pool.name, wanted, stay, lease.exit());
         }
         if let Some(stay) = self.stay.as_ref().filter(|_| self.is_new || self.moved_from.is_some()) {
-            core.gateway.memories.note_session(&permit.account.key.id, &permit.pool.name, wanted, stay);
+            core.gateway.remembered.note_session(&permit.account.key.id, &permit.pool.name, wanted, stay);
         }
         let exit = lease.link().clone();
         Ok(Dialed {

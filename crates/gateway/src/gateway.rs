@@ -29,12 +29,12 @@ use crate::journal::{Journal, Owed};
 use crate::keeper::keep;
 use crate::listen::{self, Closing, Doors};
 use crate::load::{Load, watch};
-use crate::memories::Memories;
 use crate::offers::Offers;
 use crate::own::{Counted, denied};
 use crate::places::Places;
 use crate::reconfigure::{NewConfiguration, way_out};
 use crate::record::Writer;
+use crate::remembered::Remembered;
 use crate::rotate::Rotations;
 use crate::settings::Settings;
 use crate::settle::{self, Keeping, Settling, settle};
@@ -54,7 +54,7 @@ pub struct Gateway {
     pub(crate) fleet: Fleet,
     pub(crate) offers: Offers,
     pub(crate) counted: Counted,
-    pub(crate) memories: Memories,
+    pub(crate) remembered: Remembered,
     pub(crate) echo: Echo,
     pub(crate) rotations: Rotations,
     /// The places of clients' connections.
@@ -138,7 +138,7 @@ impl Gateway {
             fleet,
             offers: Offers::default(),
             counted: Counted::default(),
-            memories: Memories::new(),
+            remembered: Remembered::new(),
             echo: Echo::new(settings.echo.clone()),
             rotations: Rotations::default(),
             exit_door: bound.exits,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use outgate_faults::{Fault, Layer, Slug, raise};
 use outgate_store::live::{Denied, DeniedWhy, Place, PoolPlaces, RotatedSession, SessionAt};
-use outgate_store::own::{Memories, OwnFault, OwnSession, Purpose};
+use outgate_store::own::{OwnFault, OwnSession, Purpose, Remembers};
 use outgate_store::{KeyId, SecretHash};
 
 use crate::choose::{self, check_session};
@@ -102,13 +102,13 @@ impl Gateway {
     }
 }
 
-impl Memories for Gateway {
+impl Remembers for Gateway {
     fn own_faults(&self, key: &KeyId) -> Vec<OwnFault> {
-        self.memories.faults(key)
+        self.remembered.faults(key)
     }
 
     fn own_sessions(&self, key: &KeyId) -> Vec<OwnSession> {
-        self.memories.sessions(key, &self.fleet)
+        self.remembered.sessions(key, &self.fleet)
     }
 }
 

@@ -17,8 +17,8 @@ use crate::framing::Framing;
 use crate::gateway::Gateway;
 use crate::head::{Asked, Target, Want};
 use crate::identify::{Caller, identify, prove};
-use crate::memories::Over;
 use crate::record::{Record, Stage};
+use crate::remembered::Over;
 use crate::session::Served;
 use crate::settings::{ListenerSettings, Settings};
 use crate::upstream::Upstream;
@@ -75,7 +75,7 @@ impl Visit {
         core.gateway.tally.count(fault.map(Fault::slug));
         if let Some(fault) = fault {
             let over = Over { at: self.time, request_id: &self.id, client: &client.source, record: &self.record };
-            core.gateway.memories.note_fault(&core.gateway.accounts, &over, fault);
+            core.gateway.remembered.note_fault(&core.gateway.accounts, &over, fault);
         }
     }
 

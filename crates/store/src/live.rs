@@ -13,11 +13,11 @@ use crate::country::Country;
 use crate::exit::{Exit, Labels, PoolKind};
 use crate::id::{ExitId, KeyId, PlanName, PoolName};
 use crate::key::Key;
-use crate::own::{Memories, Purpose};
+use crate::own::{Purpose, Remembers};
 use crate::plan::Plan;
 
 /// What a running gateway offers to whoever administers it. Calls return at once; their effect is live within a second.
-pub trait Live: Memories {
+pub trait Live: Remembers {
     /// A plan is new or has new limits.
     fn plan_changed(&self, plan: Arc<Plan>);
     /// A plan is gone; no key is on it.

@@ -91,7 +91,7 @@ pub struct OwnSession {
 }
 
 /// What a gateway remembers for the keys.
-pub trait Memories: Send + Sync {
+pub trait Remembers: Send + Sync {
     /// The last faults of a key's requests, newest first. The gateway keeps a bounded number of them in memory.
     fn own_faults(&self, key: &KeyId) -> Vec<OwnFault>;
     /// The sessions a key began last that still hold, by pool and name. A bounded number is known by name.

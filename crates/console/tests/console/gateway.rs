@@ -15,7 +15,7 @@ use outgate_store::live::{
     SessionAt,
 };
 use outgate_store::memory::Memory;
-use outgate_store::own::{Memories, OwnFault, OwnSession, Purpose};
+use outgate_store::own::{OwnFault, OwnSession, Purpose, Remembers};
 use outgate_store::{
     Counters, Exit, ExitId, Hour, Key, KeyId, Labels, Period, Plan, PlanName, PoolName, SecretHash, Snapshot, Store, StoreFuture,
     UsageBatch, UsageDelta,
@@ -71,7 +71,7 @@ impl Told {
     }
 }
 
-impl Memories for Told {
+impl Remembers for Told {
     fn own_faults(&self, _key: &KeyId) -> Vec<OwnFault> {
         Vec::new()
     }

@@ -12,7 +12,7 @@ use outgate_store::live::{
     Denied, DeniedWhy, ExitDoor, ExitStatus, Live, LiveUsage, Place, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
 };
 use outgate_store::memory::Memory;
-use outgate_store::own::{Memories, OwnFault, OwnSession, Purpose};
+use outgate_store::own::{OwnFault, OwnSession, Purpose, Remembers};
 use outgate_store::{
     Audit, Change, Counters, Exit, ExitId, Hour, Key, KeyId, Period, Plan, PlanName, Secret, Store, UsageBatch, UsageDelta,
 };
@@ -33,7 +33,7 @@ struct Line {
 /// A gateway that nobody uses.
 struct Idle;
 
-impl Memories for Idle {
+impl Remembers for Idle {
     fn own_faults(&self, _key: &KeyId) -> Vec<OwnFault> {
         Vec::new()
     }

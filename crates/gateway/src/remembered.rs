@@ -25,7 +25,7 @@ const REFUSALS: usize = 5;
 const SESSIONS: usize = 64;
 
 /// Everything remembered.
-pub(crate) struct Memories {
+pub(crate) struct Remembered {
     faults: Recent<OwnFault>,
     refusals: Recent<OwnFault>,
     sessions: Recent<Begun>,
@@ -47,7 +47,7 @@ pub(crate) struct Over<'a> {
     pub(crate) record: &'a Record,
 }
 
-impl Memories {
+impl Remembered {
     pub(crate) fn new() -> Self {
         Self { faults: Recent::new(FAULTS), refusals: Recent::new(REFUSALS), sessions: Recent::new(SESSIONS) }
     }
