@@ -285,20 +285,20 @@ impl Live {
         }
     }
 
-    /// Takes over the limits of a plan. Whether the periods run otherwise than before: then what was used in the present one
-    /// is in the ledger only.
+    /// Takes over the limits of a plan. Whether the periods run so much otherwise than before that only the ledger knows what was
+    /// used in the present one.
     fn govern(&self, plan: &Plan, anchor: Timestamp, now: Timestamp) -> bool {
         self.limit.store(plan.bytes.unwrap_or(u64::MAX), Relaxed);
         self.speed_limit.store(plan.speed.unwrap_or(0), Relaxed);
         let terms = (plan.period, anchor);
         let before = self.terms.lock().unwrap_or_else(PoisonError::into_inner).replace(terms);
-        let changed = before.is_some_and(|before| before != terms);
-        if changed {
-            self.set_period(terms, now);
-        } else {
+        if before.is_none_or(|before| before == terms) {
             self.enter_period(now);
+            return false;
         }
-        changed
+        let (before, start) = self.set_period(terms, now);
+        // Nothing since then is nothing since later.
+        start < before || self.used.load(Relaxed) > 0
     }
 
     /// Begins the next period if the current one is over.
@@ -604,9 +604,13 @@ pub(crate) mod tests {
         let accounts = accounts(Some(10));
         accounts.put_plan(Arc::new(plan(Some(20))));
         assert!(accounts.take_recount().is_none(), "the same kind of period");
-        for days in [7, 8] {
-            accounts.put_plan(Arc::new(Plan { period: Period::Days(days), ..plan(Some(20)) }));
-        }
+        let days = |days| accounts.put_plan(Arc::new(Plan { period: Period::Days(days), ..plan(Some(20)) }));
+        days(7);
+        assert!(accounts.take_recount().is_none(), "nothing was used this month, so nothing since the key was made");
+        let meter = accounts.meter(&accounts.find("abcd").unwrap(), &PoolName::parse("direct").unwrap());
+        meter.count(Direction::Up, 1, 0);
+        days(8);
+        days(9);
         assert!(accounts.take_recount().is_some());
         assert!(accounts.take_recount().is_none());
     }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::accounts::{Accounts, Live};
 
 /// Keys counted anew at a time: a plan with many keys must not hold up the usage of all.
-const AT_ONCE: usize = 100;
+const AT_ONCE: usize = 1_000;
 /// How long the ledger may take for one of them.
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -252,7 +252,15 @@ impl Settler {
         if !std::mem::take(&mut self.may_recount) || !self.queue.is_empty() {
             return None;
         }
-        recount(&self.accounts, &self.store, |key, start| self.waiting.bytes_since(key, Hour::of(start)))
+        if !self.accounts.awaits_recount() {
+            return None;
+        }
+        let owed = self.waiting.by_key();
+        let since = |key: &KeyId, start| {
+            let hours = owed.get(key).map(Vec::as_slice).unwrap_or_default();
+            hours.iter().filter(|(hour, _)| *hour >= Hour::of(start)).map(|(_, bytes)| bytes).sum()
+        };
+        recount(&self.accounts, &self.store, since)
     }
 
     /// Takes the end of a recount. Whether the ledger answered.
@@ -416,10 +424,13 @@ impl Waiting {
         self.0.iter().map(row).collect()
     }
 
-    /// Bytes of a key, both directions.
-    fn bytes_since(&self, key: &KeyId, since: Hour) -> u64 {
-        let of_key = self.0.iter().filter(|((of, _, hour, _), _)| of == key && *hour >= since);
-        of_key.map(|(_, counters)| counters.bytes()).sum()
+    /// Each key's bytes of both directions, by hour.
+    fn by_key(&self) -> HashMap<&KeyId, Vec<(Hour, u64)>> {
+        let mut by_key: HashMap<&KeyId, Vec<(Hour, u64)>> = HashMap::new();
+        for ((key, _, hour, _), counters) in &self.0 {
+            by_key.entry(key).or_default().push((*hour, counters.bytes()));
+        }
+        by_key
     }
 
     fn take(&mut self) -> Vec<UsageDelta> {

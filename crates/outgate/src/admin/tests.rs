@@ -213,6 +213,9 @@ async fn keys_from_creation_to_revocation() {
     ] {
         assert!(shown.contains(line), "{line} in {shown}");
     }
+    let changed = gateway.done(&format!("keys set {id} --allow-ip none --expires none --proof secret")).await;
+    assert!(changed.starts_with(&format!("Key {id} changed.\n")) && changed.contains("allowed from  anywhere"), "{changed}");
+    assert_eq!(gateway.json(&format!("keys set {id} --expires 2098-01-01")).await["expires"], json!("2098-01-01T00:00:00Z"));
     gateway.done(&format!("keys revoke {id}")).await;
     let (kind, text) = gateway.tried(&format!("keys resume {id}")).await.expect_err("revoked is for good");
     assert_eq!(
@@ -245,6 +248,18 @@ async fn exits_and_usage() {
     assert!(rotated.contains("changed in 7.0 s: 192.0.2.1 before, 192.0.2.2 now"), "{rotated}");
     let audit = gateway.store.audit(outgate_store::AuditQuery { subject: Some(id.to_owned()), before: None, limit: 1 }).await;
     assert_eq!(audit.expect("readable")[0].entry.what, "exit.rotate");
+    assert_eq!(
+        gateway.done(&format!("exits set {id} --weight 4 --max-tunnels 9")).await,
+        format!("Exit {id} changed: name phone, weight 4, max tunnels 9.\n")
+    );
+    let cleared = gateway.json(&format!("exits set {id} --weight none --max-tunnels none --name none")).await;
+    assert_eq!((&cleared["weight"], &cleared["max_tunnels"], &cleared["name"]), (&json!(1), &Value::Null, &Value::Null));
+    let trail = gateway.json(&format!("audit --subject {id} --since 1h")).await;
+    assert_eq!(
+        (&trail[0]["what"], &trail[0]["detail"]),
+        (&json!("exit.set"), &json!("name phone -> , weight 4 -> 1, max_tunnels 9 -> none"))
+    );
+    assert!(gateway.done("audit").await.starts_with("TIME"));
     for (action, status) in [("drain", "draining"), ("resume", "active"), ("revoke", "revoked")] {
         assert_eq!(gateway.json(&format!("exits {action} {id}")).await["status"], Value::from(status));
     }
@@ -338,7 +353,7 @@ async fn a_missing_gateway_is_told_with_the_next_step() {
 
 #[tokio::test]
 async fn wrong_usage_says_what_is_allowed() {
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["plans", "create", "Big"], "is not a plan name"),
         (&["plans", "create", "a", "--bytes", "10XB"], "is not a size"),
         (&["plans", "create", "a", "--period", "week"], "is not a period"),
@@ -353,6 +368,10 @@ async fn wrong_usage_says_what_is_allowed() {
         (&["exits", "enroll", "--weight", "1001"], "1..=1000"),
         (&["usage", "--by", "week"], "allowed are key, day, hour, pool"),
         (&["usage", "--since", "yesterday"], "is not a time"),
+        (&["keys", "set", "abcd"], "required"),
+        (&["keys", "set", "abcd", "--proof", "word"], "secret, ip"),
+        (&["exits", "set", "abcd", "--weight", "many"], "invalid digit"),
+        (&["audit", "--since", "yesterday"], "is not a time"),
     ];
     for (arguments, expected) in cases {
         let (kind, text) = outgate(arguments, None).await.expect_err("wrong usage");
