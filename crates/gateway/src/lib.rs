@@ -14,7 +14,7 @@
 //! | accept, relay | `tunnel`, `relay`, `forward`, `response`, `pump`, `splice` |
 //! | settle | `settle` (usage), `journal` (usage that the ledger does not take now), `record` (the request's line), `tally` |
 //!
-//! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them, `rotate` has one
+//! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them and on `ends` of keys, `rotate` has one
 //! change its address; `places` and `load` bound what is carried at once, `sessions` finds what is in flight when a key is
 //! suspended, `recount` what it used when its periods run otherwise, `own` and `remembered` are what a key's owner may ask;
 //! [`gateway`] starts it all, `shutdown` ends it, `reconfigure` puts changed settings in force, `activity` knows when ending cuts
@@ -34,6 +34,7 @@ mod credentials;
 mod dial;
 mod doors;
 mod echo;
+mod ends;
 mod exit_door;
 mod failover;
 mod fleet;
