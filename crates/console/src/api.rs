@@ -1,11 +1,15 @@
 //! The routes: read the request's fields, call the desk, show the result.
 
 mod exits;
+mod idempotency;
 mod keys;
+mod me;
+mod openapi;
 pub(crate) mod own;
 mod pages;
 mod plans;
 mod reports;
+mod who;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,9 +25,7 @@ use serde_json::json;
 
 use crate::desk::{Desk, DeskError};
 use crate::problem::Problem;
-
-/// Whoever holds the admin token.
-const ADMIN: &str = "admin";
+use idempotency::{Answered, once};
 
 type Answer = Result<Response, Problem>;
 type AtDesk = State<Arc<Desk>>;
@@ -33,14 +35,21 @@ type AtDesk = State<Arc<Desk>>;
 pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
     let own = Router::new()
         .route("/v1/locations", get(own::locations))
+        .route("/v1/me", get(me::show))
+        .route("/v1/me/usage", get(me::usage))
+        .route("/v1/me/limits", get(me::limits))
+        .route("/v1/me/faults", get(me::faults))
+        .route("/v1/me/sessions", get(me::sessions))
         .route("/v1/me/sessions/{session}/rotate", post(own::rotate))
-        .with_state(own::Own { desk: desk.clone(), token });
+        .route("/v1/me/secret", post(me::rotate))
+        .with_state(own::Own::new(desk.clone(), token));
+    let answered = Arc::new(Answered::new(desk.clock()));
     let lock = Lock { desk: desk.clone(), token };
     Router::new()
         .route("/v1/plans", get(plans::list).post(plans::create))
         .route("/v1/plans/{name}", get(plans::show).patch(plans::set).delete(plans::remove))
         .route("/v1/keys", get(keys::list).post(keys::create))
-        .route("/v1/keys/{id}", get(keys::show))
+        .route("/v1/keys/{id}", get(keys::show).patch(keys::set))
         .route("/v1/keys/{id}/rotate", post(keys::rotate))
         .route("/v1/keys/{id}/suspend", post(keys::suspend))
         .route("/v1/keys/{id}/resume", post(keys::resume))
@@ -48,16 +57,18 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/keys/{id}/block", post(keys::block))
         .route("/v1/keys/{id}/unblock", post(keys::unblock))
         .route("/v1/exits", get(exits::list).post(exits::enroll))
-        .route("/v1/exits/{id}", get(exits::show))
+        .route("/v1/exits/{id}", get(exits::show).patch(exits::set))
         .route("/v1/exits/{id}/revoke", post(exits::revoke))
         .route("/v1/exits/{id}/drain", post(exits::drain))
         .route("/v1/exits/{id}/resume", post(exits::resume))
         .route("/v1/exits/{id}/rotate", post(exits::rotate))
         .route("/v1/usage", get(reports::usage))
         .route("/v1/audit", get(reports::audit))
+        .route_layer(from_fn_with_state(answered, once))
         .route_layer(from_fn_with_state(lock, require_token))
         .with_state(desk)
         .merge(own)
+        .route("/v1/openapi.json", get(openapi::show))
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
         .merge(extra)
         .fallback(async |uri: Uri| Problem::no_such_route(uri.path()))

@@ -165,6 +165,11 @@ impl Desk {
         self.book.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where its time comes from.
+    pub(crate) fn clock(&self) -> Clock {
+        Arc::clone(&self.clock)
+    }
+
     /// Now, in whole milliseconds: what a store keeps of it.
     pub(crate) fn now(&self) -> Timestamp {
         let now = (self.clock)();
@@ -240,6 +245,11 @@ impl Desk {
         }
         // A store that can't take it now must not keep anybody from reading what it has.
         let _ = tokio::time::timeout(FLUSH, self.live.flush_usage()).await;
+        self.delivered_usage(query).await
+    }
+
+    /// Sums of usage as the gateway delivered it, which it does several times a second.
+    pub async fn delivered_usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>, DeskError> {
         self.insist(|| self.store.usage(query.clone())).await
     }
 

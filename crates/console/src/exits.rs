@@ -6,6 +6,7 @@ use outgate_store::live::{ExitDoor, ExitStatus, Rotation};
 use outgate_store::{Change, Exit, ExitId, ExitState, Labels, PoolName, Secret};
 
 use crate::desk::{Desk, DeskError, Entry, Turn, page};
+use crate::plans::{Patch, shown};
 
 /// Names and carriers are read by people in a list.
 const LONGEST_TEXT: usize = 100;
@@ -25,19 +26,52 @@ pub struct NewExit {
     pub max_tunnels: Option<u32>,
 }
 
+/// A change of an exit, field by field. Where it is and what it belongs to was settled when it was enrolled.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ExitPatch {
+    /// What people call it.
+    pub name: Patch<String>,
+    /// Its share of the traffic; clearing it means 1.
+    pub weight: Patch<u16>,
+    /// Tunnels it may carry at once.
+    pub max_tunnels: Patch<u32>,
+}
+
+impl ExitPatch {
+    fn apply(self, exit: &mut Exit) {
+        self.name.apply(&mut exit.name);
+        match self.weight {
+            Patch::Keep => {}
+            Patch::Clear => exit.weight = Exit::WEIGHT,
+            Patch::Set(weight) => exit.weight = weight,
+        }
+        self.max_tunnels.apply(&mut exit.max_tunnels);
+    }
+}
+
+/// What is wrong with an exit's fields, whoever sets them.
+fn check(name: Option<&String>, carrier: Option<&String>, weight: u16, max_tunnels: Option<u32>) -> Vec<(&'static str, String)> {
+    let mut problems = Vec::new();
+    for (field, text) in [("name", name), ("carrier", carrier)] {
+        if text.is_some_and(|text| text.is_empty() || text.chars().count() > LONGEST_TEXT || text.chars().any(char::is_control)) {
+            problems.push((field, format!("must be one line of 1 to {LONGEST_TEXT} characters")));
+        }
+    }
+    if !Exit::WEIGHTS.contains(&weight) {
+        problems.push(("weight", format!("must be {} to {}", Exit::WEIGHTS.start(), Exit::WEIGHTS.end())));
+    }
+    if max_tunnels == Some(0) {
+        problems.push(("max_tunnels", "must be 1 or more: to give it none, drain it".to_owned()));
+    }
+    problems
+}
+
 impl Desk {
     /// Enrols an exit. Its token is returned here and never again.
     pub async fn enroll_exit(&self, who: &str, new: NewExit) -> Result<(Exit, Secret<String>), DeskError> {
         let turn = self.turn().await;
-        let mut problems = Vec::new();
-        for (field, text) in [("name", &new.name), ("carrier", &new.labels.carrier)] {
-            if text
-                .as_ref()
-                .is_some_and(|text| text.is_empty() || text.chars().count() > LONGEST_TEXT || text.chars().any(char::is_control))
-            {
-                problems.push((field, format!("must be one line of 1 to {LONGEST_TEXT} characters")));
-            }
-        }
+        let weight = new.weight.unwrap_or(Exit::WEIGHT);
+        let mut problems = check(new.name.as_ref(), new.labels.carrier.as_ref(), weight, new.max_tunnels);
         if new.labels.country.is_none() && (new.labels.state.is_some() || new.labels.city.is_some()) {
             problems.push(("country", "must be said where a state or city is".to_owned()));
         }
@@ -46,12 +80,6 @@ impl Desk {
         {
             let meant = country.state_meant_by(state).map(|meant| format!(": did you mean {meant}?"));
             problems.push(("state", format!("is not a subdivision of {country} (ISO 3166-2){}", meant.unwrap_or_default())));
-        }
-        if new.weight.is_some_and(|weight| !Exit::WEIGHTS.contains(&weight)) {
-            problems.push(("weight", format!("must be {} to {}", Exit::WEIGHTS.start(), Exit::WEIGHTS.end())));
-        }
-        if new.max_tunnels == Some(0) {
-            problems.push(("max_tunnels", "must be 1 or more: to give it none, drain it".to_owned()));
         }
         if !problems.is_empty() {
             return Err(DeskError::Invalid(problems));
@@ -62,7 +90,7 @@ impl Desk {
             name: new.name,
             pool: new.pool,
             labels: new.labels,
-            weight: new.weight.unwrap_or(Exit::WEIGHT),
+            weight,
             max_tunnels: new.max_tunnels,
             token: token.hash(),
             state: ExitState::Active,
@@ -71,6 +99,29 @@ impl Desk {
         let entry = Entry { who, what: "exit.enroll", subject: exit.id.as_str(), detail: exit.name.clone().unwrap_or_default() };
         self.commit(turn, entry, Change::PutExit(exit.clone())).await?;
         Ok((exit, token))
+    }
+
+    /// Changes an exit's name, share or cap; connected or not, from its next tunnel on.
+    pub async fn set_exit(&self, who: &str, id: &ExitId, patch: ExitPatch) -> Result<Exit, DeskError> {
+        let turn = self.turn().await;
+        let before = self.unrevoked_exit(id)?;
+        let mut exit = before.clone();
+        patch.apply(&mut exit);
+        let problems = check(exit.name.as_ref(), None, exit.weight, exit.max_tunnels);
+        if !problems.is_empty() {
+            return Err(DeskError::Invalid(problems));
+        }
+        if exit != before {
+            let name = |exit: &Exit| exit.name.clone().unwrap_or_default();
+            let detail = shown([
+                ("name", name(&before), name(&exit)),
+                ("weight", before.weight.to_string(), exit.weight.to_string()),
+                ("max_tunnels", told(before.max_tunnels), told(exit.max_tunnels)),
+            ]);
+            let entry = Entry { who, what: "exit.set", subject: id.as_str(), detail };
+            self.commit(turn, entry, Change::PutExit(exit.clone())).await?;
+        }
+        Ok(exit)
     }
 
     /// Ends an exit for good: its links are closed and its token opens nothing any more.
@@ -163,4 +214,8 @@ impl Desk {
             }
         }
     }
+}
+
+fn told(cap: Option<u32>) -> String {
+    cap.map_or_else(|| "none".to_owned(), |cap| cap.to_string())
 }

@@ -104,9 +104,28 @@ impl Fields {
         self.patch(name, parsed)
     }
 
-    /// A change of a list; an element may be a text or a number (a port).
+    /// A change of a list of texts.
     pub(crate) fn patch_list<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Patch<Vec<T>> {
         self.patch(name, |value| list(value, parsed))
+    }
+
+    /// A change of a list; an element may be a text or a number (a port).
+    pub(crate) fn patch_numbered_list<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Patch<Vec<T>> {
+        self.patch(name, |value| list(value, parsed_or_number))
+    }
+
+    /// A change of a text, read by a function.
+    pub(crate) fn patch_by<T, E: Display>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, E>) -> Patch<T> {
+        self.patch(name, |value| parse(as_text(value)?).map_err(|error| error.to_string()))
+    }
+
+    /// A change of a list of texts, each read by a function.
+    pub(crate) fn patch_list_by<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Patch<Vec<T>> {
+        self.patch(name, |value| list(value, |item| parse(as_text(item)?).map_err(|error| error.to_string())))
     }
 
     /// The end of reading: what was read, unless anything was wrong.
@@ -155,16 +174,24 @@ fn as_text(value: &Value) -> Result<&str, String> {
 }
 
 fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
-    let text = match value {
-        Value::Number(number) => &number.to_string(),
-        value => as_text(value)?,
-    };
-    text.parse().map_err(|error: T::Err| error.to_string())
+    as_text(value)?.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn parsed_or_number<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
+    match value {
+        Value::Number(_) => number::<u64>(value)?.to_string().parse().map_err(|error: T::Err| error.to_string()),
+        value => parsed(value),
+    }
 }
 
 fn number<T: TryFrom<u64>>(value: &Value) -> Result<T, String> {
-    let number = value.as_u64().ok_or("must be a whole number, not negative")?;
+    let number = value.as_u64().or_else(|| value.as_f64().and_then(whole)).ok_or("must be a whole number, not negative")?;
     T::try_from(number).map_err(|_| format!("{number} is too large"))
+}
+
+/// JSON knows no integers: `5.0` is `5`. Beyond 2^53 a float is not exact.
+fn whole(number: f64) -> Option<u64> {
+    (number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number)).then_some(number as u64)
 }
 
 fn list<T>(value: &Value, read: impl Fn(&Value) -> Result<T, String>) -> Result<Vec<T>, String> {
@@ -179,9 +206,13 @@ impl<S: Sync> FromRequest<S> for Fields {
         if kind.is_some_and(|kind| !kind.starts_with(b"application/json")) {
             return Err(Problem::not_json());
         }
-        let body = tokio::time::timeout(BODY_TIME, whole_body(request.into_body())).await;
-        Self::from_json(&body.map_err(|_| Problem::too_slow())??)
+        Self::from_json(&body_in_time(request.into_body()).await?)
     }
+}
+
+/// A request's whole body, within its bounds of size and time.
+pub(crate) async fn body_in_time(body: Body) -> Result<Vec<u8>, Problem> {
+    tokio::time::timeout(BODY_TIME, whole_body(body)).await.map_err(|_| Problem::too_slow())?
 }
 
 async fn whole_body(mut body: Body) -> Result<Vec<u8>, Problem> {

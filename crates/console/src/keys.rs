@@ -8,7 +8,7 @@ use outgate_store::live::LiveUsage;
 use outgate_store::{Change, Hour, Key, KeyId, KeyState, OldSecret, PlanName, Proof, Secret, later};
 
 use crate::desk::{Desk, DeskError, Entry, Turn, page};
-use crate::plans::LIST_LIMIT;
+use crate::plans::{LIST_LIMIT, Patch, shown, texts};
 
 /// The plan a key gets when nobody says which: the first of these that exists. The second is what a first run makes.
 const DEFAULT_PLANS: [&str; 2] = ["default", "quickstart"];
@@ -37,20 +37,64 @@ pub struct NewKey {
     pub expires: Option<Timestamp>,
 }
 
+/// A change of a key, field by field.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct KeyPatch {
+    /// Another plan. What the key used in the present period of the new plan stays used.
+    pub plan: Option<PlanName>,
+    /// Where it may be used from.
+    pub allow_ips: Patch<Vec<IpNet>>,
+    /// What a request must show.
+    pub proof: Option<Proof>,
+    /// When it ends.
+    pub expires: Patch<Timestamp>,
+}
+
+impl KeyPatch {
+    fn apply(self, key: &mut Key) {
+        key.plan = self.plan.unwrap_or_else(|| key.plan.clone());
+        self.allow_ips.apply_list(&mut key.allow_ips);
+        key.allow_ips = truncated(std::mem::take(&mut key.allow_ips));
+        key.proof = self.proof.unwrap_or(key.proof);
+        self.expires.apply(&mut key.expires);
+        key.expires = key.expires.map(whole_milliseconds);
+    }
+}
+
+/// Refuses too long a list of addresses, and none where they alone are the proof.
+fn check_sources(allow_ips: &[IpNet], proof: Proof) -> Result<(), DeskError> {
+    let mut problems = Vec::new();
+    if allow_ips.len() > LIST_LIMIT {
+        problems.push(("allow_ips", format!("has {} entries; {LIST_LIMIT} are allowed", allow_ips.len())));
+    }
+    if proof == Proof::Source && allow_ips.is_empty() {
+        problems.push(("allow_ips", "needs at least one address when the source alone is the proof".to_owned()));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(DeskError::Invalid(problems)) }
+}
+
+fn truncated(nets: Vec<IpNet>) -> Vec<IpNet> {
+    nets.into_iter().map(|net| net.trunc()).collect()
+}
+
+/// What changed of a key, for the audit trail.
+fn told(before: &Key, after: &Key) -> String {
+    let expires = |key: &Key| key.expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
+    let sources = |key: &Key| if key.allow_ips.is_empty() { "anywhere".to_owned() } else { texts(&key.allow_ips) };
+    let proof = |key: &Key| key.proof.name().to_owned();
+    shown([
+        ("plan", before.plan.to_string(), after.plan.to_string()),
+        ("allow_ips", sources(before), sources(after)),
+        ("proof", proof(before), proof(after)),
+        ("expires", expires(before), expires(after)),
+    ])
+}
+
 impl Desk {
     /// Makes a key. Its secret is returned here and never again.
     pub async fn create_key(&self, who: &str, new: NewKey) -> Result<(Key, Secret<String>), DeskError> {
         let turn = self.turn().await;
-        let mut problems = Vec::new();
-        if new.allow_ips.len() > LIST_LIMIT {
-            problems.push(("allow_ips", format!("has {} entries; {LIST_LIMIT} are allowed", new.allow_ips.len())));
-        }
-        if new.proof == Proof::Source && new.allow_ips.is_empty() {
-            problems.push(("allow_ips", "needs at least one address when the source alone is the proof".to_owned()));
-        }
-        if !problems.is_empty() {
-            return Err(DeskError::Invalid(problems));
-        }
+        check_sources(&new.allow_ips, new.proof)?;
         let plan = self.plan_for(new.plan)?;
         let id = self.free_key_id(new.id)?;
         let secret = Secret::random(&self.random)?;
@@ -61,7 +105,7 @@ impl Desk {
             secret: secret.hash(),
             old_secret: None,
             state: KeyState::Active,
-            allow_ips: new.allow_ips.into_iter().map(|net| net.trunc()).collect(),
+            allow_ips: truncated(new.allow_ips),
             proof: new.proof,
             expires: new.expires.map(whole_milliseconds),
             created: now,
@@ -71,6 +115,23 @@ impl Desk {
         let entry = Entry { who, what: "key.create", subject: key.id.as_str(), detail: format!("plan {}", key.plan) };
         self.commit(turn, entry, Change::PutKey(key.clone())).await?;
         Ok((key, secret))
+    }
+
+    /// Changes a key; it holds at once, for its open tunnels too where bytes, speed and expiry are concerned.
+    pub async fn set_key(&self, who: &str, id: &KeyId, patch: KeyPatch) -> Result<Key, DeskError> {
+        let turn = self.turn().await;
+        let before = self.unrevoked(id)?;
+        if let Some(plan) = &patch.plan {
+            self.plan_for(Some(plan.clone()))?;
+        }
+        let mut key = before.clone();
+        patch.apply(&mut key);
+        check_sources(&key.allow_ips, key.proof)?;
+        if key != before {
+            let entry = Entry { who, what: "key.set", subject: id.as_str(), detail: told(&before, &key) };
+            self.commit(turn, entry, Change::PutKey(key.clone())).await?;
+        }
+        Ok(key)
     }
 
     /// Gives a key a new secret, returned here and never again. The present one stays good for `grace`.
@@ -194,9 +255,9 @@ impl Desk {
 
     fn plan_for(&self, asked: Option<PlanName>) -> Result<PlanName, DeskError> {
         let book = self.book();
-        let invalid = |reason: String| Err(DeskError::Invalid(vec![("plan", reason)]));
+        let conflict = |reason: String| Err(DeskError::Conflict(reason));
         if let Some(name) = asked {
-            return if book.plans.contains_key(&name) { Ok(name) } else { invalid(format!("there is no plan {name}")) };
+            return if book.plans.contains_key(&name) { Ok(name) } else { conflict(format!("there is no plan {name}")) };
         }
         if let Some((name, _)) = DEFAULT_PLANS.iter().find_map(|name| book.plans.get_key_value(*name)) {
             return Ok(name.clone());
@@ -204,11 +265,11 @@ impl Desk {
         let mut names = book.plans.keys();
         match (names.next(), names.next()) {
             (Some(only), None) => Ok(only.clone()),
-            (None, _) => invalid("there is no plan yet: create one first".to_owned()),
+            (None, _) => conflict("there is no plan yet: create one first".to_owned()),
             (Some(_), Some(_)) => {
                 let names: Vec<&str> = book.plans.keys().take(SHOWN_PLANS).map(PlanName::as_str).collect();
                 let more = if book.plans.len() > SHOWN_PLANS { ", …" } else { "" };
-                invalid(format!("say which one: {}{more} (none is called {})", names.join(", "), DEFAULT_PLANS[0]))
+                conflict(format!("say which plan: {}{more} (none is called {})", names.join(", "), DEFAULT_PLANS[0]))
             }
         }
     }

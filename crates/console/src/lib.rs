@@ -11,7 +11,7 @@
 //! - [`console_file`]: how a command on the same machine finds the running gateway
 //!
 //! To add a new operation: 1. a method on [`desk::Desk`] that ends in `commit`; 2. a route in [`api`] that reads its fields and
-//! calls it; 3. a row in the table of `tests/console.rs`; 4. the command in the binary.
+//! calls it, and its description in `api/openapi.json`; 3. a row in the tables of `tests/console`; 4. the command in the binary.
 
 pub mod api;
 pub mod console_file;
@@ -32,9 +32,9 @@ pub use axum::Router as ExtraRoutes;
 pub use api::router;
 pub use console_file::ConsoleFile;
 pub use desk::{Desk, DeskError};
-pub use exits::NewExit;
+pub use exits::{ExitPatch, NewExit};
 pub use follow::Followed;
-pub use keys::NewKey;
+pub use keys::{KeyPatch, NewKey};
 pub use plans::{Patch, PlanPatch};
 pub use problem::Problem;
 pub use resync::Resynced;

@@ -22,7 +22,7 @@ pub enum Patch<T> {
 }
 
 impl<T> Patch<T> {
-    fn apply(self, field: &mut Option<T>) {
+    pub(crate) fn apply(self, field: &mut Option<T>) {
         match self {
             Self::Keep => {}
             Self::Clear => *field = None,
@@ -32,7 +32,7 @@ impl<T> Patch<T> {
 }
 
 impl<T> Patch<Vec<T>> {
-    fn apply_list(self, list: &mut Vec<T>) {
+    pub(crate) fn apply_list(self, list: &mut Vec<T>) {
         match self {
             Self::Keep => {}
             Self::Clear => list.clear(),
@@ -133,7 +133,7 @@ impl Desk {
         patch.apply(&mut plan);
         check(&plan)?;
         if plan != *before {
-            let entry = Entry { who, what: "plan.set", subject: name.as_str(), detail: told(&plan) };
+            let entry = Entry { who, what: "plan.set", subject: name.as_str(), detail: difference(&before, &plan) };
             self.commit(turn, entry, Change::PutPlan(plan.clone())).await?;
         }
         Ok(Arc::new(plan))
@@ -165,22 +165,43 @@ impl Desk {
     }
 }
 
-/// A plan's limits in one line, for the audit trail.
+/// A new plan's limits in one line, for the audit trail.
 fn told(plan: &Plan) -> String {
-    let mut parts = vec![format!("period {}", plan.period)];
-    let numbers = [
-        ("bytes", plan.bytes),
-        ("rate", plan.rate.map(u64::from)),
-        ("burst", plan.burst.map(u64::from)),
-        ("threads", plan.threads.map(u64::from)),
-        ("speed", plan.speed),
-    ];
-    parts.extend(numbers.into_iter().filter_map(|(name, number)| number.map(|number| format!("{name} {number}"))));
-    let lists = [("pools", texts(&plan.pools)), ("ports", texts(&plan.ports)), ("countries", texts(&plan.countries))];
-    parts.extend(lists.into_iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name} {list}")));
-    parts.join(", ")
+    let limited = limits(plan).into_iter().filter(|(_, value)| value != NO_LIMIT);
+    limited.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
 }
 
-fn texts<T: ToString>(items: &[T]) -> String {
+/// What changed of a plan, for the audit trail.
+fn difference(before: &Plan, after: &Plan) -> String {
+    let [before, after] = [before, after].map(limits);
+    let mut after = after.into_iter();
+    shown(before.map(|(name, value)| (name, value, after.next().map(|(_, value)| value).unwrap_or_default())))
+}
+
+const NO_LIMIT: &str = "none";
+
+fn limits(plan: &Plan) -> [(&'static str, String); 9] {
+    let number = |number: Option<u64>| number.map_or_else(|| NO_LIMIT.to_owned(), |number| number.to_string());
+    let list = |list: String| if list.is_empty() { NO_LIMIT.to_owned() } else { list };
+    [
+        ("period", plan.period.to_string()),
+        ("bytes", number(plan.bytes)),
+        ("rate", number(plan.rate.map(u64::from))),
+        ("burst", number(plan.burst.map(u64::from))),
+        ("threads", number(plan.threads.map(u64::from))),
+        ("speed", number(plan.speed)),
+        ("pools", list(texts(&plan.pools))),
+        ("ports", list(texts(&plan.ports))),
+        ("countries", list(texts(&plan.countries))),
+    ]
+}
+
+/// What changed, as `field before -> after`, for the audit trail.
+pub(crate) fn shown<const N: usize>(fields: [(&str, String, String); N]) -> String {
+    let changed = fields.into_iter().filter(|(_, before, after)| before != after);
+    changed.map(|(field, before, after)| format!("{field} {before} -> {after}")).collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn texts<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
 }

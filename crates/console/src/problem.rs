@@ -28,6 +28,9 @@ enum Kind {
     MethodNotAllowed,
     TooSlow,
     Conflict,
+    UnderWay,
+    DoneBefore,
+    KeyReused,
     TooLarge,
     UnsupportedMediaType,
     Internal,
@@ -37,6 +40,7 @@ enum Kind {
     ExitLost,
     Credentials,
     Throttled(Duration),
+    TooOften(Duration),
     Forbidden,
 }
 
@@ -50,6 +54,11 @@ impl Kind {
             Self::MethodNotAllowed => ("method-not-allowed", "This can't be done here", StatusCode::METHOD_NOT_ALLOWED),
             Self::TooSlow => ("too-slow", "The request took too long to arrive", StatusCode::REQUEST_TIMEOUT),
             Self::Conflict => ("conflict", "The present state stands against it", StatusCode::CONFLICT),
+            Self::UnderWay => ("under-way", "The same request is under way", StatusCode::CONFLICT),
+            Self::DoneBefore => ("done-before", "The same request was done before", StatusCode::CONFLICT),
+            Self::KeyReused => {
+                ("idempotency-key-reused", "The Idempotency-Key stands for another request", StatusCode::UNPROCESSABLE_ENTITY)
+            }
             Self::TooLarge => ("too-large", "The request is too large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::UnsupportedMediaType => {
                 ("unsupported-media-type", "The request is not JSON", StatusCode::UNSUPPORTED_MEDIA_TYPE)
@@ -60,6 +69,7 @@ impl Kind {
             Self::ExitLost => ("exit-lost", "The exit gave no answer", StatusCode::GATEWAY_TIMEOUT),
             Self::Credentials => ("credentials", "The key's credentials are missing or not good", StatusCode::UNAUTHORIZED),
             Self::Throttled(_) => ("throttled", "Too many wrong credentials", StatusCode::TOO_MANY_REQUESTS),
+            Self::TooOften(_) => ("too-often", "It was done a moment ago", StatusCode::TOO_MANY_REQUESTS),
             Self::Forbidden => ("forbidden", "The key may not do this", StatusCode::FORBIDDEN),
             Self::StoreUnclear => ("store-unclear", "Nobody knows whether it was done", StatusCode::SERVICE_UNAVAILABLE),
         }
@@ -118,6 +128,30 @@ impl Problem {
             Kind::MethodNotAllowed,
             format!("{} is not among the methods of Allow", method.chars().take(20).collect::<String>()),
         )
+    }
+
+    pub(crate) fn under_way() -> Self {
+        Self::new(Kind::UnderWay, "the first request under this Idempotency-Key has no answer yet: wait for it")
+    }
+
+    pub(crate) fn done_before() -> Self {
+        Self::new(
+            Kind::DoneBefore,
+            "it was done under this Idempotency-Key, and its answer is no longer kept: list what there is; a secret is shown once",
+        )
+    }
+
+    pub(crate) fn key_reused() -> Self {
+        Self::new(Kind::KeyReused, "this Idempotency-Key came with another request before: take a new one for each request")
+    }
+
+    pub(crate) fn too_often(wait: Duration, detail: impl Into<String>) -> Self {
+        Self::new(Kind::TooOften(wait), detail)
+    }
+
+    /// Whether what was asked for may have been done.
+    pub(crate) fn is_unclear(&self) -> bool {
+        self.kind == Kind::StoreUnclear
     }
 
     pub(crate) fn internal() -> Self {
@@ -192,7 +226,10 @@ impl IntoResponse for Problem {
             Kind::Credentials => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"outgate\", charset=\"UTF-8\""));
             }
-            Kind::Throttled(wait) => {
+            Kind::UnderWay => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Kind::Throttled(wait) | Kind::TooOften(wait) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
             }
             Kind::Forbidden
@@ -201,6 +238,8 @@ impl IntoResponse for Problem {
             | Kind::MethodNotAllowed
             | Kind::TooSlow
             | Kind::Conflict
+            | Kind::DoneBefore
+            | Kind::KeyReused
             | Kind::TooLarge
             | Kind::UnsupportedMediaType
             | Kind::Internal
@@ -208,6 +247,7 @@ impl IntoResponse for Problem {
             | Kind::ExitLost
             | Kind::StoreUnclear => {}
         }
+        response.extensions_mut().insert(self);
         response
     }
 }

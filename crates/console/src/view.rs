@@ -2,10 +2,18 @@
 
 use jiff::Timestamp;
 use outgate_store::live::{ExitHealth, ExitStatus, LiveUsage};
-use outgate_store::{AuditRow, Exit, Grouping, Key, KeyState, Labels, Plan, UsageRow};
+use outgate_store::own::{OwnFault, OwnSession};
+use outgate_store::{AuditRow, Exit, Grouping, Key, KeyState, Labels, Plan, UsageRow, later};
 use serde_json::{Value, json};
 
+/// A plan with the number of keys on it.
 pub(crate) fn plan(plan: &Plan, keys: usize) -> Value {
+    let mut value = limits_of(plan);
+    value["keys"] = json!(keys);
+    value
+}
+
+fn limits_of(plan: &Plan) -> Value {
     json!({
         "name": plan.name,
         "bytes": plan.bytes,
@@ -17,7 +25,6 @@ pub(crate) fn plan(plan: &Plan, keys: usize) -> Value {
         "pools": plan.pools,
         "ports": plan.ports,
         "countries": plan.countries,
-        "keys": keys,
     })
 }
 
@@ -27,27 +34,106 @@ pub(crate) fn key(key: &Key, plan: &Plan, used: Option<LiveUsage>, now: Timestam
         KeyState::Blocked { why } => Some(why),
         KeyState::Active | KeyState::Suspended | KeyState::Revoked => None,
     };
-    let start = plan.period.start(key.period_anchor, now);
-    // A key that was idle when its period ended still shows the old one until its next use.
-    let used = used.map(|used| (if used.period_start == start { used.period_bytes } else { 0 }, used.open));
+    let mut value = own_key(key, now);
+    value["plan"] = json!(key.plan);
+    value["blocked_why"] = json!(why);
+    value["period"] = period(key, plan, used, now);
+    value["open"] = json!(used.map_or(0, |used| used.open));
+    value
+}
+
+/// What a key's owner may know of it as well: why it is blocked is the operator's.
+fn own_key(key: &Key, now: Timestamp) -> Value {
     json!({
         "id": key.id,
-        "plan": key.plan,
         "state": key.state.name(),
-        "blocked_why": why,
         "expired": key.expired(now),
         "expires": key.expires.map(|at| at.to_string()),
         "created": key.created.to_string(),
         "allow_ips": key.allow_ips.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "proof": key.proof.name(),
         "old_secret_until": key.old_secret.map(|old| old.until).filter(|until| now < *until).map(|until| until.to_string()),
-        "period": {
-            "start": start.to_string(),
-            "end": plan.period.end(key.period_anchor, now).to_string(),
-            "bytes": used.map_or(0, |used| used.0),
-            "limit": plan.bytes,
+    })
+}
+
+/// The present period and what was used in it.
+pub(crate) fn period(key: &Key, plan: &Plan, used: Option<LiveUsage>, now: Timestamp) -> Value {
+    let start = plan.period.start(key.period_anchor, now);
+    // A key that was idle when its period ended still shows the old one until its next use.
+    let bytes = used.filter(|used| used.period_start == start).map_or(0, |used| used.period_bytes);
+    json!({
+        "start": start.to_string(),
+        "end": plan.period.end(key.period_anchor, now).to_string(),
+        "bytes": bytes,
+        "limit": plan.bytes,
+    })
+}
+
+/// A key for its owner.
+pub(crate) fn me(key: &Key, plan: &Plan, now: Timestamp) -> Value {
+    let mut value = own_key(key, now);
+    value["plan"] = limits_of(plan);
+    value
+}
+
+/// What is left of a key's limits. A limit that its plan doesn't set is null, and so is what is left of it.
+pub(crate) fn limits(key: &Key, plan: &Plan, used: Option<LiveUsage>, now: Timestamp) -> Value {
+    let mut bytes = period(key, plan, used, now);
+    bytes["left"] = json!(plan.bytes.map(|limit| limit.saturating_sub(bytes["bytes"].as_u64().unwrap_or(0))));
+    let open = used.map_or(0, |used| used.open);
+    json!({
+        "period": bytes,
+        "rate": {
+            "limit": plan.rate,
+            "burst": plan.rate.map(|rate| plan.burst.unwrap_or(rate)),
+            "left": plan.rate.and(used.and_then(|used| used.rate_left)),
         },
-        "open": used.map_or(0, |used| used.1),
+        "threads": {
+            "limit": plan.threads,
+            "open": open,
+            "left": plan.threads.map(|limit| u64::from(limit).saturating_sub(open)),
+        },
+        "speed": plan.speed,
+    })
+}
+
+/// A fault of a key's request, with its explanation.
+pub(crate) fn fault(fault: &OwnFault) -> Value {
+    let told = &fault.fault;
+    json!({
+        "time": format!("{:.3}", fault.at),
+        "request_id": fault.request_id,
+        "fault": told.slug,
+        "layer": told.layer,
+        "sentence": told.sentence,
+        "cause": told.cause,
+        "fix": told.fix,
+        "retry": told.retry,
+        "lasting": told.lasting,
+        "who_fixes": told.fixer,
+        "protocol": fault.protocol,
+        "method": fault.method,
+        "target": fault.target,
+        "client": fault.client,
+        "pool": fault.pool,
+        "exit": fault.exit,
+        "session": fault.session,
+        "status": fault.status,
+        "ended_by": fault.ended_by,
+        "attempts": fault.attempts,
+    })
+}
+
+/// A session that still holds.
+pub(crate) fn session(session: &OwnSession, now: Timestamp) -> Value {
+    json!({
+        "session": session.session,
+        "pool": session.pool,
+        "country": session.country,
+        "state": session.state,
+        "city": session.city,
+        "exit": session.exit,
+        "until": format!("{:.0}", later(now, session.left)),
     })
 }
 

@@ -355,6 +355,13 @@ impl<L> Fleet<L> {
         shard.find(name).is_some_and(|binding| binding.holds(now)) && shard.rotate(name)
     }
 
+    /// The exit that a session is with, and how many nanoseconds of its time are left; `None` when there is none that holds.
+    pub fn session(&self, key: &str, pool: &PoolName, wanted: &Wanted, session: &str, now: u64) -> Option<(ExitId, u64)> {
+        let name = self.sessions.name(identity(key, pool, wanted, session));
+        let binding = self.sessions.shard(name).find(name).filter(|binding| binding.holds(now))?;
+        Some((self.id(binding.exit)?, binding.left(now)))
+    }
+
     /// Tells what became of a set-up.
     pub fn report(&self, lease: &Lease<L>, outcome: Outcome, now: u64) {
         let (member, health) = (&lease.member, &self.settings.health);

@@ -33,6 +33,11 @@ impl Binding {
     pub(crate) fn holds(self, now: u64) -> bool {
         now / TICK < u64::from(self.until)
     }
+
+    /// Nanoseconds of its time.
+    pub(crate) fn left(self, now: u64) -> u64 {
+        (u64::from(self.until) * TICK).saturating_sub(now)
+    }
 }
 
 /// Every session.

@@ -17,7 +17,9 @@ use outgate_store::amount::ByteSize;
 use outgate_store::live::LiveUsage;
 use outgate_store::{Counters, Hour, Key, KeyId, Period, Plan, PlanName, PoolName, Snapshot, UsageDelta};
 
+use crate::ends::Ends;
 use crate::limits::{Gcra, Pace};
+use crate::recount::Recount;
 use crate::sources::Sources;
 
 /// Locks are taken for a map access only; enough shards that event loops hardly ever meet.
@@ -31,6 +33,9 @@ pub(crate) struct Accounts {
     shards: Vec<RwLock<HashMap<KeyId, Arc<Account>>>>,
     plans: RwLock<HashMap<PlanName, Arc<Plan>>>,
     sources: RwLock<Sources>,
+    ends: Ends,
+    /// Keys whose count of the period is to be made anew from the ledger.
+    recounts: Mutex<Vec<Arc<Live>>>,
     book: Arc<Book>,
 }
 
@@ -56,13 +61,20 @@ pub(crate) struct Live {
     limit: AtomicU64,
     /// Bytes per second; zero for no limit.
     speed_limit: AtomicU64,
-    /// How the key's periods run: the plan's kind and the key's anchor, as of the newest change.
-    terms: Mutex<Option<(Period, Timestamp)>>,
+    /// How the key's periods run, as of the newest change.
+    terms: Mutex<Option<Terms>>,
+    /// Bytes that were ever taken from its counters for the ledger.
+    taken: AtomicU64,
+    /// Whether it waits for a recount.
+    awaits_recount: AtomicBool,
     /// The current period, in Unix seconds.
     period_start: AtomicI64,
     period_end: AtomicI64,
     counters: Mutex<Vec<Arc<PoolCounters>>>,
 }
+
+/// How a key's periods run: the plan's kind and the key's anchor.
+type Terms = (Period, Timestamp);
 
 /// What a key used through one pool since the last delivery to the ledger.
 #[derive(Debug)]
@@ -106,6 +118,8 @@ impl Accounts {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             plans: RwLock::new(snapshot.plans.into_iter().map(|p| (p.name.clone(), Arc::new(p))).collect()),
             sources: RwLock::default(),
+            ends: Ends::default(),
+            recounts: Mutex::default(),
             book: Arc::default(),
         };
         for key in snapshot.keys {
@@ -138,11 +152,10 @@ impl Accounts {
     pub(crate) fn put_key(&self, key: Key) -> Option<Arc<Live>> {
         let plan = self.plans.read().unwrap_or_else(PoisonError::into_inner).get(&key.plan).cloned()?;
         let mut shard = self.shard(key.id.as_str()).write().unwrap_or_else(PoisonError::into_inner);
-        let live = match shard.get(&key.id) {
-            Some(account) => account.live.clone(),
-            None => Arc::new(Live::new(key.id.clone())),
-        };
-        live.govern(&plan, key.period_anchor);
+        let before = shard.get(&key.id);
+        let live = before.map_or_else(|| Arc::new(Live::new(key.id.clone())), |account| account.live.clone());
+        self.ends.put(&key.id, before.and_then(|account| account.key.expires), key.expires);
+        self.govern(&live, &plan, key.period_anchor);
         self.sources.write().unwrap_or_else(PoisonError::into_inner).put(&key);
         shard.insert(key.id.clone(), Arc::new(Account { key, plan, live: live.clone() }));
         Some(live)
@@ -154,7 +167,7 @@ impl Accounts {
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
             for account in shard.values_mut().filter(|a| a.plan.name == plan.name) {
-                account.live.govern(&plan, account.key.period_anchor);
+                self.govern(&account.live, &plan, account.key.period_anchor);
                 let (key, live) = (account.key.clone(), account.live.clone());
                 *account = Arc::new(Account { key, plan: plan.clone(), live });
             }
@@ -164,6 +177,35 @@ impl Accounts {
     /// Forgets a plan that no key has.
     pub(crate) fn remove_plan(&self, name: &PlanName) {
         self.plans.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    fn govern(&self, live: &Arc<Live>, plan: &Plan, anchor: Timestamp) {
+        if live.govern(plan, anchor, Timestamp::now()) {
+            self.recount_later(live.clone());
+        }
+    }
+
+    /// The accounts whose time has ended since the last call and that have requests in flight.
+    pub(crate) fn take_expired(&self, now: Timestamp) -> Vec<Arc<Account>> {
+        let ended = self.ends.take(now).into_iter().filter_map(|key| self.find(key.as_str()));
+        ended.filter(|account| account.live.open.load(Relaxed) > 0).collect()
+    }
+
+    /// Has a key's count of its period made anew.
+    pub(crate) fn recount_later(&self, live: Arc<Live>) {
+        if !live.awaits_recount.swap(true, Relaxed) {
+            self.recounts.lock().unwrap_or_else(PoisonError::into_inner).push(live);
+        }
+    }
+
+    /// Whether a key waits for a recount.
+    pub(crate) fn awaits_recount(&self) -> bool {
+        !self.recounts.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// One of the keys that wait for a recount.
+    pub(crate) fn take_recount(&self) -> Option<Arc<Live>> {
+        self.recounts.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     /// The meter of a key's traffic through a pool.
@@ -218,18 +260,28 @@ impl Live {
             limit: AtomicU64::new(u64::MAX),
             speed_limit: AtomicU64::new(0),
             terms: Mutex::default(),
+            taken: AtomicU64::new(0),
+            awaits_recount: AtomicBool::new(false),
             period_start: AtomicI64::new(i64::MIN),
             period_end: AtomicI64::new(i64::MIN),
             counters: Mutex::default(),
         }
     }
 
-    /// Takes over the limits of a plan.
-    fn govern(&self, plan: &Plan, anchor: Timestamp) {
+    /// Takes over the limits of a plan. Whether the periods run so much otherwise than before that only the ledger knows what was
+    /// used in the present one.
+    fn govern(&self, plan: &Plan, anchor: Timestamp, now: Timestamp) -> bool {
         self.limit.store(plan.bytes.unwrap_or(u64::MAX), Relaxed);
         self.speed_limit.store(plan.speed.unwrap_or(0), Relaxed);
-        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = Some((plan.period, anchor));
-        self.enter_period(Timestamp::now());
+        let terms = (plan.period, anchor);
+        let before = self.terms.lock().unwrap_or_else(PoisonError::into_inner).replace(terms);
+        if before.is_none_or(|before| before == terms) {
+            self.enter_period(now);
+            return false;
+        }
+        let (before, start) = self.set_period(terms, now);
+        // Nothing since then is nothing since later.
+        start < before || self.used.load(Relaxed) > 0
     }
 
     /// Begins the next period if the current one is over.
@@ -242,30 +294,66 @@ impl Live {
     /// Begins the period that `now` lies in, when it is not the current one.
     fn enter_period(&self, now: Timestamp) {
         let terms = *self.terms.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((period, anchor)) = terms else { return };
-        let start = period.start(anchor, now).as_second();
-        self.period_end.store(period.end(anchor, now).as_second(), Relaxed);
-        let before = self.period_start.swap(start, Relaxed);
+        let Some(terms) = terms else { return };
+        let (before, start) = self.set_period(terms, now);
         if before < start && before != i64::MIN {
             self.used.store(0, Relaxed);
         }
     }
 
-    /// What the console shows.
-    pub(crate) fn usage(&self) -> LiveUsage {
-        LiveUsage {
-            period_bytes: self.used.load(Relaxed),
-            period_start: Timestamp::from_second(self.period_start.load(Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH),
-            open: u64::from(self.open.load(Relaxed)),
+    /// Makes the period that `now` lies in the current one. When the one before began, and when this one.
+    fn set_period(&self, (period, anchor): Terms, now: Timestamp) -> (i64, i64) {
+        let start = period.start(anchor, now).as_second();
+        self.period_end.store(period.end(anchor, now).as_second(), Relaxed);
+        (self.period_start.swap(start, Relaxed), start)
+    }
+
+    /// What a recount asks the ledger. For the one who takes for it.
+    pub(crate) fn begin_recount(self: Arc<Self>) -> Recount {
+        self.awaits_recount.store(false, Relaxed);
+        Recount { key: self.id.clone(), start: self.period_start(), taken: self.taken.load(Relaxed), live: self }
+    }
+
+    /// Ends a recount: `taken` is what had been taken of the period when it began. For the one who takes. What is counted in
+    /// this very moment may count twice towards the limit: a buffer's worth.
+    pub(crate) fn recount(&self, begun: &Recount, taken: u64) {
+        if self.period_start() != begun.start {
+            // The next period has begun, and nothing is used of it.
+            return;
         }
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting: u64 = counters.iter().map(|c| c.up.load(Relaxed) + c.down.load(Relaxed)).sum();
+        let since = self.taken.load(Relaxed).saturating_sub(begun.taken);
+        let seen = self.used.load(Relaxed);
+        let anew = |used: u64| Some(used.saturating_add(taken).saturating_add(since + waiting).saturating_sub(seen));
+        let _always_set = self.used.fetch_update(Relaxed, Relaxed, anew);
+    }
+
+    fn period_start(&self) -> Timestamp {
+        Timestamp::from_second(self.period_start.load(Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 
 impl Account {
+    /// What the console shows. `nanos` is the gateway's monotonic time.
+    pub(crate) fn usage(&self, nanos: u64) -> LiveUsage {
+        LiveUsage {
+            period_bytes: self.live.used.load(Relaxed),
+            period_start: self.live.period_start(),
+            open: u64::from(self.live.open.load(Relaxed)),
+            rate_left: self.pace().map(|(_, pace)| self.live.rate.remaining(pace, nanos)),
+        }
+    }
+
+    /// The plan's rate, and how it is kept.
+    fn pace(&self) -> Option<(u32, Pace)> {
+        let rate = self.plan.rate?;
+        Some((rate, Pace::new(u64::from(rate), u64::from(self.plan.burst.unwrap_or(rate)))))
+    }
+
     /// Counts a request against the plan's rate. `nanos` is the gateway's monotonic time.
     pub(crate) fn take_rate(&self, nanos: u64) -> Result<(), Fault> {
-        let Some(rate) = self.plan.rate else { return Ok(()) };
-        let pace = Pace::new(u64::from(rate), u64::from(self.plan.burst.unwrap_or(rate)));
+        let Some((rate, pace)) = self.pace() else { return Ok(()) };
         self.live.rate.take(pace, nanos).map_err(|wait| {
             let remaining = self.live.rate.remaining(pace, nanos);
             let fault = raise::rate_limited(rate).with_retry_after(wait.max(Duration::from_secs(1)));
@@ -288,7 +376,12 @@ impl Meter {
         if limit == u64::MAX {
             return Ok(u64::MAX);
         }
-        let now = Timestamp::now();
+        self.allowance_at(Timestamp::now())
+    }
+
+    fn allowance_at(&self, now: Timestamp) -> Result<u64, Fault> {
+        let live = &self.counters.live;
+        let limit = live.limit.load(Relaxed);
         live.roll_over(now);
         match limit.saturating_sub(live.used.load(Relaxed)) {
             0 => {
@@ -365,85 +458,13 @@ impl Book {
             let take = |counter: &AtomicU64| counter.swap(0, Relaxed);
             let counters =
                 Counters { up: take(&c.up), down: take(&c.down), requests: take(&c.requests), tunnels: take(&c.tunnels) };
-            let period_start = Timestamp::from_second(c.live.period_start.load(Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH);
-            UsageDelta { key: c.live.id.clone(), pool: c.pool.clone(), hour, period_start, counters }
+            c.live.taken.fetch_add(counters.bytes(), Relaxed);
+            UsageDelta { key: c.live.id.clone(), pool: c.pool.clone(), hour, period_start: c.live.period_start(), counters }
         };
         changed.into_iter().map(delta).filter(|d| !d.counters.is_zero()).collect()
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use outgate_store::{KeyState, Proof, SecretHash};
-
-    fn plan(bytes: Option<u64>) -> Plan {
-        Plan { bytes, period: Period::Month, ..Plan::unlimited(PlanName::parse("p").unwrap()) }
-    }
-
-    fn key() -> Key {
-        let now = Timestamp::now();
-        Key {
-            id: KeyId::parse("abcd").unwrap(),
-            plan: PlanName::parse("p").unwrap(),
-            secret: SecretHash::of(b"s"),
-            old_secret: None,
-            state: KeyState::Active,
-            allow_ips: Vec::new(),
-            proof: Proof::Secret,
-            expires: None,
-            created: now,
-            period_anchor: now,
-        }
-    }
-
-    /// One key, `abcd`, with so many bytes a month.
-    pub(crate) fn accounts(bytes: Option<u64>) -> Accounts {
-        Accounts::new(Snapshot { plans: vec![plan(bytes)], keys: vec![key()], ..Snapshot::default() }).unwrap()
-    }
-
-    #[test]
-    fn what_is_counted_is_delivered_once() {
-        let accounts = accounts(None);
-        let pool = PoolName::parse("direct").unwrap();
-        let meter = accounts.meter(&accounts.find("abcd").unwrap(), &pool);
-        meter.count(Direction::Up, 3, 0);
-        meter.count(Direction::Down, 5, 0);
-        meter.count_tunnel();
-        let rows = accounts.book().take(Timestamp::now());
-        assert_eq!(rows.len(), 1);
-        assert_eq!(rows[0].counters, Counters { up: 3, down: 5, requests: 0, tunnels: 1 });
-        assert!(accounts.book().take(Timestamp::now()).is_empty());
-        accounts.meter(&accounts.find("abcd").unwrap(), &pool).count(Direction::Up, 1, 0);
-        assert_eq!(accounts.book().take(Timestamp::now())[0].counters.up, 1);
-    }
-
-    #[test]
-    fn a_bigger_plan_frees_a_key_at_once_and_keeps_its_count() {
-        let accounts = accounts(Some(10));
-        let pool = PoolName::parse("direct").unwrap();
-        let meter = accounts.meter(&accounts.find("abcd").unwrap(), &pool);
-        assert_eq!(meter.allowance().unwrap(), 10);
-        meter.count(Direction::Down, 12, 0);
-        assert_eq!(meter.allowance().unwrap_err().slug(), outgate_faults::Slug::BandwidthExhausted);
-        accounts.put_plan(Arc::new(plan(Some(20))));
-        assert_eq!(meter.allowance().unwrap(), 8);
-        assert_eq!(accounts.find("abcd").unwrap().live.usage().period_bytes, 12);
-    }
-
-    #[test]
-    fn periods_roll_over_by_the_newest_plan() {
-        let accounts = accounts(Some(10));
-        let account = accounts.find("abcd").unwrap();
-        let meter = accounts.meter(&account, &PoolName::parse("direct").unwrap());
-        accounts.put_plan(Arc::new(Plan { period: Period::Days(7), ..plan(Some(10)) }));
-        meter.count(Direction::Down, 10, 0);
-        // A tunnel that was admitted under the old plan is the first to come after the week.
-        let week = jiff::SignedDuration::from_hours(7 * 24 + 1);
-        let later = Timestamp::now() + week;
-        meter.counters.live.roll_over(later);
-        assert_eq!(account.live.usage().period_bytes, 0);
-        let end = account.live.period_end.load(Relaxed);
-        assert!(end > later.as_second() && end <= (later + week).as_second(), "a week, not a month");
-    }
-}
+#[path = "accounts_tests.rs"]
+pub(crate) mod tests;

@@ -278,6 +278,9 @@ impl Search<'_> {
             // Asked last is not always answered first.
             fleet.stay_with(&permit.pool.name, wanted, stay, lease.exit());
         }
+        if let Some(stay) = self.stay.as_ref().filter(|_| self.is_new || self.moved_from.is_some()) {
+            core.gateway.remembered.note_session(&permit.account.key.id, &permit.pool.name, wanted, stay);
+        }
         let exit = lease.link().clone();
         Ok(Dialed {
             address: (!is_echo(target)).then_some(connected.address),

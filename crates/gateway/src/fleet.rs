@@ -197,6 +197,11 @@ impl Fleet {
         self.exits.rotate(key, pool, wanted, session, self.now())
     }
 
+    /// The exit that a session is with, and how many nanoseconds of its time are left.
+    pub(crate) fn session(&self, key: &str, pool: &PoolName, wanted: &Wanted, session: &str) -> Option<(ExitId, u64)> {
+        self.exits.session(key, pool, wanted, session, self.now())
+    }
+
     /// How many exits are connected, by pool and place, in order.
     pub(crate) fn census(&self) -> Vec<outgate_fleet::Census> {
         self.exits.census()

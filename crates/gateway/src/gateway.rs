@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use outgate_egress::Egress;
 use outgate_faults::Fault;
 use outgate_store::live::{
     Denied, ExitDoor, ExitStatus, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
 };
+use outgate_store::own::Purpose;
 use outgate_store::{Exit, ExitId, Key, KeyId, Plan, PlanName, Snapshot, Store};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +24,7 @@ use crate::core::Core;
 use crate::doors::{Bound, Entrances};
 use crate::echo::Echo;
 use crate::fleet::Fleet;
-use crate::identify::loss_of_standing;
+use crate::identify::{expired, loss_of_standing};
 use crate::journal::{Journal, Owed};
 use crate::keeper::keep;
 use crate::listen::{self, Closing, Doors};
@@ -32,6 +34,7 @@ use crate::own::{Counted, denied};
 use crate::places::Places;
 use crate::reconfigure::{NewConfiguration, way_out};
 use crate::record::Writer;
+use crate::remembered::Remembered;
 use crate::rotate::Rotations;
 use crate::settings::Settings;
 use crate::settle::{self, Keeping, Settling, settle};
@@ -51,6 +54,7 @@ pub struct Gateway {
     pub(crate) fleet: Fleet,
     pub(crate) offers: Offers,
     pub(crate) counted: Counted,
+    pub(crate) remembered: Remembered,
     pub(crate) echo: Echo,
     pub(crate) rotations: Rotations,
     /// The places of clients' connections.
@@ -134,6 +138,7 @@ impl Gateway {
             fleet,
             offers: Offers::default(),
             counted: Counted::default(),
+            remembered: Remembered::new(),
             echo: Echo::new(settings.echo.clone()),
             rotations: Rotations::default(),
             exit_door: bound.exits,
@@ -200,6 +205,29 @@ impl Gateway {
     /// Records lost so far because the disk could not keep up.
     pub fn records_dropped(&self) -> u64 {
         self.writer.as_ref().map_or(0, |writer| writer.dropped())
+    }
+
+    /// Cuts the live tunnels of the keys whose time has ended since the last call.
+    pub(crate) fn cut_expired(&self, now: Timestamp) {
+        for account in self.accounts.take_expired(now) {
+            if let Some(at) = account.key.expires {
+                self.cut(&account.key.id, &expired(at));
+            }
+        }
+    }
+
+    /// Orders every event loop to cut a key's requests.
+    fn cut(&self, key: &KeyId, fault: &Fault) {
+        for sender in self.event_loops() {
+            let Err(mpsc::error::TrySendError::Full(order)) = sender.try_send(Command::Cut(key.clone(), fault.clone())) else {
+                continue;
+            };
+            // The loop is behind: wait for it, but not here, where the console waits.
+            let waiting = std::thread::Builder::new().name("cut".into()).spawn(move || sender.blocking_send(order));
+            if let Err(error) = waiting {
+                tracing::error!(%key, %error, "an event loop takes no orders; the key's open tunnels there go on");
+            }
+        }
     }
 
     pub(crate) fn event_loops(&self) -> Vec<mpsc::Sender<Command>> {
@@ -273,16 +301,7 @@ impl Live for Gateway {
             tracing::error!(key = %id, "a key was changed to a plan that is not in force");
         }
         if let Some((id, fault)) = loss {
-            for sender in self.event_loops() {
-                let Err(mpsc::error::TrySendError::Full(order)) = sender.try_send(Command::Cut(id.clone(), fault.clone())) else {
-                    continue;
-                };
-                // The loop is behind: wait for it, but not here, where the console waits.
-                let waiting = std::thread::Builder::new().name("cut".into()).spawn(move || sender.blocking_send(order));
-                if let Err(error) = waiting {
-                    tracing::error!(key = %id, %error, "an event loop takes no orders; the key's open tunnels there go on");
-                }
-            }
+            self.cut(&id, &fault);
         }
     }
 
@@ -295,7 +314,8 @@ impl Live for Gateway {
     }
 
     fn key_usage(&self, key: &KeyId) -> Option<LiveUsage> {
-        self.accounts.find(key.as_str()).map(|account| account.live.usage())
+        let nanos = self.epoch.elapsed().as_nanos() as u64;
+        self.accounts.find(key.as_str()).map(|account| account.usage(nanos))
     }
 
     fn exit_door(&self) -> Option<ExitDoor> {
@@ -311,8 +331,8 @@ impl Live for Gateway {
         self.count_exits()
     }
 
-    fn authenticate(&self, authorization: Option<&str>, source: IpAddr) -> Result<KeyId, Denied> {
-        self.own_caller(authorization, source).map(|caller| caller.account.key.id.clone())
+    fn authenticate(&self, authorization: Option<&str>, source: IpAddr, purpose: Purpose) -> Result<KeyId, Denied> {
+        self.own_caller(authorization, source, purpose).map(|caller| caller.account.key.id.clone())
     }
 
     fn throttle_guess(&self, source: IpAddr, right: bool) -> Result<(), Duration> {
@@ -325,7 +345,7 @@ impl Live for Gateway {
     }
 
     fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, at: &SessionAt) -> Result<RotatedSession, Denied> {
-        self.rotate_own(self.own_caller(authorization, source)?, at).map_err(denied)
+        self.rotate_own(self.own_caller(authorization, source, Purpose::Use)?, at).map_err(denied)
     }
 
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -71,6 +71,21 @@ pub(crate) fn prove(
         standing(&account, source, now).map_err(|fault| (fault, Some(account.key.id.to_string())))?;
         return Ok(Caller { account, modifiers: Modifiers::default() });
     };
+    let id = claim.key.to_string();
+    let caller = verify(accounts, throttle, claim, source, nanos, now)?;
+    standing(&caller.account, source, now).map_err(|fault| (fault, Some(id)))?;
+    Ok(caller)
+}
+
+/// Finds whether a claim is true, whatever may be wrong with the key.
+pub(crate) fn verify(
+    accounts: &Accounts,
+    throttle: &Throttle,
+    claim: Claim,
+    source: IpAddr,
+    nanos: u64,
+    now: Timestamp,
+) -> Result<Caller, (Fault, Option<String>)> {
     let id = claim.key.as_str();
     let told = |fault: Fault| (fault, Some(id.to_owned()));
     if let Err(wait) = throttle.check(source, id, nanos) {
@@ -93,7 +108,6 @@ pub(crate) fn prove(
             false => raise::credentials_wrong(),
         }));
     };
-    standing(&account, source, now).map_err(told)?;
     Ok(Caller { account, modifiers: claim.modifiers })
 }
 
@@ -103,8 +117,18 @@ fn by_source(account: &Account, source: IpAddr) -> bool {
     key.proof == Proof::Source && !key.allow_ips.is_empty() && key.allows_source(source)
 }
 
+/// Whether a key's owner may still read about it from here: that it may not be used for now is worth reading.
+pub(crate) fn may_read(account: &Account, source: IpAddr) -> Result<(), Fault> {
+    let key = &account.key;
+    match key.state {
+        KeyState::Revoked => Err(raise::key_revoked()),
+        KeyState::Blocked { .. } | KeyState::Suspended | KeyState::Active if key.allows_source(source) => Ok(()),
+        KeyState::Blocked { .. } | KeyState::Suspended | KeyState::Active => Err(raise::source_denied(source.to_canonical())),
+    }
+}
+
 /// The key's state, from the most final reason to the most fleeting.
-fn standing(account: &Account, source: IpAddr, now: Timestamp) -> Result<(), Fault> {
+pub(crate) fn standing(account: &Account, source: IpAddr, now: Timestamp) -> Result<(), Fault> {
     let key = &account.key;
     match &key.state {
         KeyState::Revoked => return Err(raise::key_revoked()),
@@ -113,12 +137,17 @@ fn standing(account: &Account, source: IpAddr, now: Timestamp) -> Result<(), Fau
         KeyState::Active => {}
     }
     if let Some(at) = key.expires.filter(|_| key.expired(now)) {
-        return Err(raise::key_expired(at.strftime("%Y-%m-%d %H:%M UTC")));
+        return Err(expired(at));
     }
     if !key.allows_source(source) {
         return Err(raise::source_denied(source.to_canonical()));
     }
     Ok(())
+}
+
+/// What the requests of a key are refused with, and its live tunnels cut with, from its end on.
+pub(crate) fn expired(at: Timestamp) -> Fault {
+    raise::key_expired(at.strftime("%Y-%m-%d %H:%M UTC"))
 }
 
 /// What the live tunnels of a key that lost its standing are cut with; none while it may go on.

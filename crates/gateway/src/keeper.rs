@@ -1,10 +1,11 @@
-//! Looks after the exits: makes the active checks that fall due, and lets the fleet forget.
+//! Looks after what falls due: active checks of the exits, what the fleet may forget, keys whose time has ended.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use outgate_fleet::Check;
 use outgate_link::Connect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,6 +33,7 @@ pub(crate) async fn keep(core: Rc<Core>) {
     let mut looks = 0u32;
     loop {
         look.tick().await;
+        core.gateway.cut_expired(Timestamp::now());
         looks = looks.wrapping_add(1);
         if looks.is_multiple_of(SWEEP) {
             core.gateway.fleet.sweep();

@@ -14,10 +14,11 @@
 //! | accept, relay | `tunnel`, `relay`, `forward`, `response`, `pump`, `splice` |
 //! | settle | `settle` (usage), `journal` (usage that the ledger does not take now), `record` (the request's line), `tally` |
 //!
-//! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them, `rotate` has one
-//! change its address; `places` and `load` bound what is carried at once, `sessions` finds what is in flight when a key is
-//! suspended, [`gateway`] starts it all, `shutdown` ends it, `reconfigure` puts changed settings in force, `activity` knows when ending
-//! cuts nobody short.
+//! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them and on the `ends`
+//! of keys, `rotate` has an exit change its address; `places` and `load` bound what is carried at once, `sessions` finds what is
+//! in flight when a key is suspended, `recount` what it used when its periods run otherwise, `own` and `remembered` are what a
+//! key's owner may ask; [`gateway`] starts it all, `shutdown` ends it, `reconfigure` puts changed settings in force, `activity`
+//! knows when ending cuts nobody short.
 //!
 //! To add a new check to admission: 1. find its stage in `admit` (the order is SPEC's and binds); 2. return the
 //! catalogue's fault; 3. add its provocation to the end-to-end tests.
@@ -33,6 +34,7 @@ mod credentials;
 mod dial;
 mod doors;
 mod echo;
+mod ends;
 mod exit_door;
 mod failover;
 mod fleet;
@@ -56,9 +58,12 @@ mod page;
 mod places;
 pub mod policy;
 mod pump;
+mod recent;
 mod reconfigure;
 mod record;
+mod recount;
 mod relay;
+mod remembered;
 mod response;
 mod rotate;
 mod session;

@@ -4,14 +4,17 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use outgate_faults::{Fault, Layer, Slug, raise};
 use outgate_store::live::{Denied, DeniedWhy, Place, PoolPlaces, RotatedSession, SessionAt};
+use outgate_store::own::{OwnFault, OwnSession, Purpose, Remembers};
+use outgate_store::{KeyId, SecretHash};
 
 use crate::choose::{self, check_session};
 use crate::credentials::Claim;
 use crate::fleet::{Wanted, describe};
 use crate::gateway::Gateway;
-use crate::identify::{Caller, prove};
+use crate::identify::{Caller, may_read, standing, verify};
 
 /// How old a count of the fleet may be: counting looks at every exit, and anybody with a key may ask.
 const FRESH: Duration = Duration::from_secs(1);
@@ -46,10 +49,26 @@ impl Gateway {
     }
 
     /// Whoever has these credentials, exactly as at the proxy; but here they must be shown.
-    pub(crate) fn own_caller(&self, authorization: Option<&str>, source: IpAddr) -> Result<Caller, Denied> {
+    pub(crate) fn own_caller(&self, authorization: Option<&str>, source: IpAddr, purpose: Purpose) -> Result<Caller, Denied> {
         let claim = authorization.ok_or_else(raise::credentials_missing).and_then(Claim::parse).map_err(denied)?;
-        let nanos = self.epoch.elapsed().as_nanos() as u64;
-        prove(&self.accounts, &self.throttle, Some(claim), source, nanos).map_err(|(fault, _)| denied(fault))
+        let (nanos, now) = (self.epoch.elapsed().as_nanos() as u64, Timestamp::now());
+        let shown = SecretHash::of(&claim.secret);
+        let caller = verify(&self.accounts, &self.throttle, claim, source, nanos, now).map_err(|(fault, _)| denied(fault))?;
+        let key = &caller.account.key;
+        match purpose {
+            Purpose::Read => may_read(&caller.account, source).map_err(denied)?,
+            Purpose::Use => standing(&caller.account, source, now).map_err(denied)?,
+            Purpose::Rotate => {
+                standing(&caller.account, source, now).map_err(denied)?;
+                if key.secret != shown {
+                    // An address may have been proof enough to get here: then this is where guesses end.
+                    self.throttle.failed(source, key.id.as_str(), nanos);
+                    let sentence = "only the present secret can be rotated: not one in its grace, nor by an address alone";
+                    return Err(Denied { sentence: sentence.to_owned(), ..denied(raise::credentials_wrong()) });
+                }
+            }
+        }
+        Ok(caller)
     }
 
     /// Ends the time of a session of the caller's. The user name may carry the same modifiers as at the proxy; what `at` says
@@ -80,6 +99,16 @@ impl Gateway {
         let wanted = Wanted { country, state, city, countries: plan.countries.clone() };
         let found = self.fleet.rotate(account.key.id.as_str(), &pool.name, &wanted, &at.session);
         Ok(RotatedSession { key: account.key.id.clone(), place: describe(&wanted, &pool.name), found })
+    }
+}
+
+impl Remembers for Gateway {
+    fn own_faults(&self, key: &KeyId) -> Vec<OwnFault> {
+        self.remembered.faults(key)
+    }
+
+    fn own_sessions(&self, key: &KeyId) -> Vec<OwnSession> {
+        self.remembered.sessions(key, &self.fleet)
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::accounts::Accounts;
 use crate::journal::{Journal, Owed};
+use crate::recount::{Recounting, recount};
 
 /// Half of the 250 ms that a killed gateway may lose: the other half is for writing.
 const EVERY: Duration = Duration::from_millis(100);
@@ -103,8 +104,10 @@ struct Settler {
     fresh: Vec<UsageDelta>,
     /// Whether the ledger doesn't keep up, so that the journal is in use.
     behind: bool,
-    /// Before this no delivery is tried.
+    /// Before this the ledger is asked for nothing.
     rest_until: Instant,
+    /// Whether keys may be counted anew before the next delivery.
+    may_recount: bool,
     /// Before this the journal is not tried again.
     unwritable_until: Instant,
 }
@@ -115,6 +118,7 @@ pub(crate) async fn settle(settling: Settling, mut asks: mpsc::Receiver<Ask>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut delivering: Option<Delivering> = None;
+    let mut recounting: Option<Recounting> = None;
     let mut askers: Vec<Ask> = Vec::new();
     let mut open = true;
     loop {
@@ -124,25 +128,36 @@ pub(crate) async fn settle(settling: Settling, mut asks: mpsc::Receiver<Ask>) {
                 delivering = None;
                 tried_in_vain = !settler.delivered(outcome).await;
             }
+            answered = finished(&mut recounting) => {
+                recounting = None;
+                tried_in_vain = !settler.recounted(answered);
+            }
             _ = ticks.tick() => {
                 settler.collect();
-                if settler.behind || delivering.is_some() {
+                settler.may_recount = open;
+                if settler.behind || delivering.is_some() || recounting.is_some() {
                     settler.write_down();
                 }
             }
             asked = asks.recv(), if open => {
                 settler.collect();
                 settler.rest_until = Instant::now();
+                settler.may_recount = open;
                 match asked {
                     Some(asker) => askers.push(asker),
                     None => open = false,
                 }
             }
         }
-        if delivering.is_none() && Instant::now() >= settler.rest_until {
-            delivering = settler.deliver();
+        // One thing at a time: what the ledger says of a key must be what it has been given.
+        if delivering.is_none() && recounting.is_none() && Instant::now() >= settler.rest_until {
+            recounting = settler.recount();
+            if recounting.is_none() {
+                delivering = settler.deliver();
+            }
         }
-        if tried_in_vain || delivering.is_none() && settler.owes_nothing() {
+        let idle = delivering.is_none() && recounting.is_none() && settler.owes_nothing();
+        if tried_in_vain || idle && !(open && settler.accounts.awaits_recount()) {
             askers.drain(..).for_each(|asker| {
                 let _asker_gone = asker.send(());
             });
@@ -153,10 +168,10 @@ pub(crate) async fn settle(settling: Settling, mut asks: mpsc::Receiver<Ask>) {
     }
 }
 
-/// Ready when a delivery that was begun is over.
-async fn finished(delivering: &mut Option<Delivering>) -> Result<Delivery, StoreError> {
-    match delivering {
-        Some(delivering) => delivering.await,
+/// Ready when what was begun is over.
+async fn finished<T>(begun: &mut Option<Pin<Box<dyn Future<Output = T>>>>) -> T {
+    match begun {
+        Some(begun) => begun.await,
         None => pending().await,
     }
 }
@@ -178,6 +193,7 @@ impl Settler {
             waiting: Waiting::default(),
             fresh: Vec::new(),
             rest_until: now,
+            may_recount: false,
             unwritable_until: now,
         };
         settler.recall(owed.rows.iter());
@@ -229,6 +245,30 @@ impl Settler {
             self.fresh.extend(rows.iter().cloned());
         }
         self.waiting.add(rows);
+    }
+
+    /// Begins to count keys anew, if any waits for it. A batch whose answer was unclear would count twice: then later.
+    fn recount(&mut self) -> Option<Recounting> {
+        if !std::mem::take(&mut self.may_recount) || !self.queue.is_empty() {
+            return None;
+        }
+        if !self.accounts.awaits_recount() {
+            return None;
+        }
+        let owed = self.waiting.by_key();
+        let since = |key: &KeyId, start| {
+            let hours = owed.get(key).map(Vec::as_slice).unwrap_or_default();
+            hours.iter().filter(|(hour, _)| *hour >= Hour::of(start)).map(|(_, bytes)| bytes).sum()
+        };
+        recount(&self.accounts, &self.store, since)
+    }
+
+    /// Takes the end of a recount. Whether the ledger answered.
+    fn recounted(&mut self, answered: bool) -> bool {
+        if !answered {
+            self.rest_until = Instant::now() + PAUSE;
+        }
+        answered
     }
 
     /// Begins a delivery, if anything is owed.
@@ -382,6 +422,15 @@ impl Waiting {
             counters: *counters,
         };
         self.0.iter().map(row).collect()
+    }
+
+    /// Each key's bytes of both directions, by hour.
+    fn by_key(&self) -> HashMap<&KeyId, Vec<(Hour, u64)>> {
+        let mut by_key: HashMap<&KeyId, Vec<(Hour, u64)>> = HashMap::new();
+        for ((key, _, hour, _), counters) in &self.0 {
+            by_key.entry(key).or_default().push((*hour, counters.bytes()));
+        }
+        by_key
     }
 
     fn take(&mut self) -> Vec<UsageDelta> {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use outgate_store::memory::Memory;
 use outgate_store::unreliable::{Mishap, Unreliable};
-use outgate_store::{Grouping, UsageQuery};
+use outgate_store::{Grouping, Key, Period, Plan, UsageQuery};
 use outgate_testkit::patience::until;
 use tempfile::TempDir;
 
@@ -45,7 +45,7 @@ impl Run {
     }
 
     fn used(&self) -> u64 {
-        self.accounts.find("abcd").expect("the key").live.usage().period_bytes
+        self.accounts.find("abcd").expect("the key").usage(0).period_bytes
     }
 }
 
@@ -189,4 +189,50 @@ fn with_neither_ledger_nor_journal_nothing_new_is_begun() {
         answered.await.expect("an answer");
         assert_eq!(in_ledger(&*ledger).await, 3);
     });
+}
+
+#[tokio::test]
+async fn a_changed_period_is_counted_anew_from_the_ledger() {
+    let now = Timestamp::now();
+    let ago = |days: i64| now - jiff::SignedDuration::from_hours(24 * days);
+    let accounts = Arc::new(accounts(None));
+    let account = accounts.find("abcd").expect("the key");
+    let plan = Plan::clone(&account.plan);
+    let _live = accounts.put_key(Key { period_anchor: Hour::of(ago(60)).start(), ..account.key.clone() });
+    let ledger: Arc<dyn Store> = Arc::new(Memory::new());
+    // Delivered by another gateway, 40 days ago.
+    let row = UsageDelta {
+        key: account.key.id.clone(),
+        pool: PoolName::parse("direct").expect("a pool"),
+        hour: Hour::of(ago(40)),
+        period_start: Period::Month.start(ago(60), ago(40)),
+        counters: Counters { up: 200, down: 300, ..Counters::default() },
+    };
+    ledger.add_usage(UsageBatch { gateway: "other".into(), sequence: 1, rows: vec![row] }).await.expect("added");
+    let mut mishaps = [Mishap::Refused, Mishap::None].into_iter().cycle();
+    let store: Arc<dyn Store> = Arc::new(Unreliable::new(ledger, move || mishaps.next().unwrap_or(Mishap::None)));
+    let (asks, asked) = mpsc::channel(1);
+    let settling = Settling {
+        accounts: accounts.clone(),
+        store,
+        gateway: "gw".into(),
+        keeping: Arc::default(),
+        journal: None,
+        owed: Owed::default(),
+    };
+    let counting = async {
+        accounts.meter(&account, &PoolName::parse("direct").expect("a pool")).count(Direction::Up, 7, 0);
+        for (period, expected) in
+            [(Period::Days(3_660), 507), (Period::Days(30), 7), (Period::Month, 7), (Period::Days(365), 507)]
+        {
+            accounts.put_plan(Arc::new(Plan { period, ..plan.clone() }));
+            until("the count", || (account.usage(0).period_bytes == expected).then_some(())).await;
+            let (ask, told) = oneshot::channel();
+            asks.send(ask).await.expect("it listens");
+            told.await.expect("it answers");
+            assert_eq!(account.usage(0).period_bytes, expected, "{period}");
+        }
+        drop(asks);
+    };
+    tokio::join!(settle(settling, asked), counting);
 }

@@ -18,6 +18,7 @@ use crate::gateway::Gateway;
 use crate::head::{Asked, Target, Want};
 use crate::identify::{Caller, identify, prove};
 use crate::record::{Record, Stage};
+use crate::remembered::Over;
 use crate::session::Served;
 use crate::settings::{ListenerSettings, Settings};
 use crate::upstream::Upstream;
@@ -72,6 +73,10 @@ impl Visit {
         let (total, fault) = (self.started.elapsed(), served.fault.as_ref());
         core.recorder.borrow_mut().write(&self.record, &self.id, &client.source, self.time, total, fault);
         core.gateway.tally.count(fault.map(Fault::slug));
+        if let Some(fault) = fault {
+            let over = Over { at: self.time, request_id: &self.id, client: &client.source, record: &self.record };
+            core.gateway.remembered.note_fault(&core.gateway.accounts, &over, fault);
+        }
     }
 
     /// Records a connection that ends before it asked for anything: whoever looks for the cause finds it there.

@@ -74,7 +74,10 @@ async fn first_run(station: &Station, args: &cli::Quickstart) -> Result<Quicksta
     let desk = &station.desk;
     let told = |e: outgate_console::DeskError| e.to_string();
     if let Some(known) = Quickstart::read(&args.data) {
-        let key = desk.key(&known.key_id).is_ok_and(|key| key.state == KeyState::Active);
+        let key = desk.key(&known.key_id).is_ok_and(|key| {
+            // Its owner may have given it another secret.
+            key.state == KeyState::Active && key.secret.verify(known.secret.as_bytes())
+        });
         let exit = desk.exit(&known.exit_id).is_ok_and(|exit| exit.state == ExitState::Active);
         if key && exit {
             return Ok(known);

@@ -45,7 +45,7 @@ pub(crate) async fn run(command: StoreCommand) -> ExitCode {
 /// Where the ledger is.
 enum Place {
     Sqlite(PathBuf),
-    Postgres(ServerUrl),
+    Postgres(Box<ServerUrl>),
 }
 
 impl Place {
@@ -54,14 +54,14 @@ impl Place {
             let url = std::env::var("OUTGATE_STORE_POSTGRES");
             let url =
                 url.map_err(|_| vec!["--postgres takes the URL from OUTGATE_STORE_POSTGRES, which is not set".to_owned()])?;
-            return url.parse().map(Self::Postgres).map_err(|error| vec![format!("OUTGATE_STORE_POSTGRES: {error}")]);
+            return url.parse().map(|url| Self::Postgres(Box::new(url))).map_err(|error| vec![format!("OUTGATE_STORE_POSTGRES: {error}")]);
         }
         if let Some(data) = &place.data {
             return Ok(Self::Sqlite(ledger::sqlite_file(data)));
         }
         let config = config::load(&place.config)?;
         Ok(match config.store.postgres {
-            Some(url) => Self::Postgres(url),
+            Some(url) => Self::Postgres(Box::new(url)),
             None => Self::Sqlite(ledger::sqlite_file(&config.data)),
         })
     }

@@ -9,7 +9,7 @@
 //! - the contract: [`Store`], [`Change`], [`Changes`], [`StoreError`]; [`Archive`] for one that lasts
 //! - backends here: [`memory`] for tests and throw-away gateways; [`unreliable`] breaks another one on purpose
 //! - [`column`]: how values become columns, for the backends that have some
-//! - [`live`]: what a running gateway offers to the console
+//! - [`live`]: what a running gateway offers to the console; [`own`]: what of that is for a key's own eyes
 //!
 //! Money rules: usage is delivered by (gateway, sequence), so that repeating a batch after an unclear answer neither loses nor
 //! doubles a byte; a period begins on a whole hour because usage is kept per hour; a secret exists only as a hash.
@@ -32,6 +32,7 @@ pub mod live;
 pub mod memory;
 mod moment;
 mod near;
+pub mod own;
 mod period;
 mod plan;
 mod secret;

@@ -13,10 +13,11 @@ use crate::country::Country;
 use crate::exit::{Exit, Labels, PoolKind};
 use crate::id::{ExitId, KeyId, PlanName, PoolName};
 use crate::key::Key;
+use crate::own::{Purpose, Remembers};
 use crate::plan::Plan;
 
 /// What a running gateway offers to whoever administers it. Calls return at once; their effect is live within a second.
-pub trait Live: Send + Sync {
+pub trait Live: Remembers {
     /// A plan is new or has new limits.
     fn plan_changed(&self, plan: Arc<Plan>);
     /// A plan is gone; no key is on it.
@@ -39,7 +40,7 @@ pub trait Live: Send + Sync {
     fn locations(&self) -> Arc<Vec<PoolPlaces>>;
     /// The key whose credentials these are: an `Authorization` of HTTP Basic, from this address. Guesses count together with
     /// those at the proxy.
-    fn authenticate(&self, authorization: Option<&str>, source: IpAddr) -> Result<KeyId, Denied>;
+    fn authenticate(&self, authorization: Option<&str>, source: IpAddr, purpose: Purpose) -> Result<KeyId, Denied>;
     /// Slows down guesses at a secret that is no key's, together with those from the same address at the proxy: counts one that
     /// is not `right`. An `Err` says how long nothing from there counts as right.
     fn throttle_guess(&self, source: IpAddr, right: bool) -> Result<(), Duration>;
@@ -253,4 +254,6 @@ pub struct LiveUsage {
     pub period_start: Timestamp,
     /// Tunnels and requests in flight.
     pub open: u64,
+    /// Requests that may come at once now, where the plan has a rate.
+    pub rate_left: Option<u64>,
 }

@@ -13,11 +13,12 @@ use outgate_store::amount::parse_duration;
 use outgate_store::{Key, KeyId, Proof, parse_until};
 use serde_json::{Value, json};
 
-use super::pages::{created, limit, paged};
-use super::{ADMIN, Answer, AtDesk, whole};
+use super::pages::{Page, created, limit};
+use super::who::Who;
+use super::{Answer, AtDesk, whole};
 use crate::desk::Desk;
 use crate::fields::{Fields, Named};
-use crate::keys::NewKey;
+use crate::keys::{KeyPatch, NewKey};
 use crate::view;
 
 pub(super) async fn list(State(desk): AtDesk, uri: Uri) -> Answer {
@@ -25,14 +26,14 @@ pub(super) async fn list(State(desk): AtDesk, uri: Uri) -> Answer {
     let (after, limit) = (fields.text::<KeyId>("after"), limit(&mut fields));
     let limit = fields.finish(Some(limit))?;
     let keys = desk.keys(after.as_ref(), limit + 1);
-    Ok(paged(keys, limit, |key| key_view(&desk, key), |key| json!(key.id)))
+    Ok(Page::of(keys, limit, |key| key_view(&desk, key), |key| key.id.to_string()).answer(&uri, json!({})))
 }
 
 pub(super) async fn show(State(desk): AtDesk, Named(id): Named<KeyId>) -> Answer {
     Ok(shown_key(&desk, &desk.key(&id)?))
 }
 
-pub(super) async fn create(State(desk): AtDesk, mut fields: Fields) -> Answer {
+pub(super) async fn create(State(desk): AtDesk, Who(who): Who, mut fields: Fields) -> Answer {
     let now = desk.now();
     let new = NewKey {
         id: fields.text("id"),
@@ -43,51 +44,64 @@ pub(super) async fn create(State(desk): AtDesk, mut fields: Fields) -> Answer {
     };
     let new = fields.finish(Some(new))?;
     let at = Arc::clone(&desk);
-    let (key, secret) = whole(async move { at.create_key(ADMIN, new).await }).await?;
+    let (key, secret) = whole(async move { at.create_key(&who, new).await }).await?;
     let mut body = key_view(&desk, &key);
     body["secret"] = json!(secret.expose());
     Ok(created(&format!("/v1/keys/{}", key.id), body))
 }
 
-pub(super) async fn rotate(State(desk): AtDesk, Named(id): Named<KeyId>, mut fields: Fields) -> Answer {
+pub(super) async fn set(State(desk): AtDesk, Who(who): Who, Named(id): Named<KeyId>, mut fields: Fields) -> Answer {
+    let now = desk.now();
+    let patch = KeyPatch {
+        plan: fields.text("plan"),
+        allow_ips: fields.patch_list_by("allow_ips", source),
+        proof: fields.text_by("proof", proof),
+        expires: fields.patch_by("expires", |text| parse_until(text, now)),
+    };
+    let patch = fields.finish(Some(patch))?;
+    let at = Arc::clone(&desk);
+    Ok(shown_key(&desk, &whole(async move { at.set_key(&who, &id, patch).await }).await?))
+}
+
+pub(super) async fn rotate(State(desk): AtDesk, Who(who): Who, Named(id): Named<KeyId>, mut fields: Fields) -> Answer {
     let grace = fields.text_by("grace", parse_duration).unwrap_or(Duration::ZERO);
     let grace = fields.finish(Some(grace))?;
     let at = Arc::clone(&desk);
-    let (key, secret) = whole(async move { at.rotate_key(ADMIN, &id, grace).await }).await?;
+    let (key, secret) = whole(async move { at.rotate_key(&who, &id, grace).await }).await?;
     let mut body = key_view(&desk, &key);
     body["secret"] = json!(secret.expose());
     Ok(Json(body).into_response())
 }
 
-pub(super) async fn suspend(State(desk): AtDesk, Named(id): Named<KeyId>, fields: Fields) -> Answer {
+pub(super) async fn suspend(State(desk): AtDesk, Who(who): Who, Named(id): Named<KeyId>, fields: Fields) -> Answer {
     fields.finish(Some(()))?;
     let at = Arc::clone(&desk);
-    Ok(shown_key(&desk, &whole(async move { at.suspend_key(ADMIN, &id).await }).await?))
+    Ok(shown_key(&desk, &whole(async move { at.suspend_key(&who, &id).await }).await?))
 }
 
-pub(super) async fn resume(State(desk): AtDesk, Named(id): Named<KeyId>, fields: Fields) -> Answer {
+pub(super) async fn resume(State(desk): AtDesk, Who(who): Who, Named(id): Named<KeyId>, fields: Fields) -> Answer {
     fields.finish(Some(()))?;
     let at = Arc::clone(&desk);
-    Ok(shown_key(&desk, &whole(async move { at.resume_key(ADMIN, &id).await }).await?))
+    Ok(shown_key(&desk, &whole(async move { at.resume_key(&who, &id).await }).await?))
 }
 
-pub(super) async fn revoke(State(desk): AtDesk, Named(id): Named<KeyId>, fields: Fields) -> Answer {
+pub(super) async fn revoke(State(desk): AtDesk, Who(who): Who, Named(id): Named<KeyId>, fields: Fields) -> Answer {
     fields.finish(Some(()))?;
     let at = Arc::clone(&desk);
-    Ok(shown_key(&desk, &whole(async move { at.revoke_key(ADMIN, &id).await }).await?))
+    Ok(shown_key(&desk, &whole(async move { at.revoke_key(&who, &id).await }).await?))
 }
 
-pub(super) async fn block(State(desk): AtDesk, Named(id): Named<KeyId>, mut fields: Fields) -> Answer {
+pub(super) async fn block(State(desk): AtDesk, Who(who): Who, Named(id): Named<KeyId>, mut fields: Fields) -> Answer {
     let why = fields.text::<String>("why").unwrap_or_default();
     let why = fields.finish(Some(why))?;
     let at = Arc::clone(&desk);
-    Ok(shown_key(&desk, &whole(async move { at.block_key(ADMIN, &id, &why).await }).await?))
+    Ok(shown_key(&desk, &whole(async move { at.block_key(&who, &id, &why).await }).await?))
 }
 
-pub(super) async fn unblock(State(desk): AtDesk, Named(id): Named<KeyId>, fields: Fields) -> Answer {
+pub(super) async fn unblock(State(desk): AtDesk, Who(who): Who, Named(id): Named<KeyId>, fields: Fields) -> Answer {
     fields.finish(Some(()))?;
     let at = Arc::clone(&desk);
-    Ok(shown_key(&desk, &whole(async move { at.unblock_key(ADMIN, &id).await }).await?))
+    Ok(shown_key(&desk, &whole(async move { at.unblock_key(&who, &id).await }).await?))
 }
 
 fn shown_key(desk: &Desk, key: &Key) -> Response {

@@ -1,21 +1,28 @@
-//! What a key may ask with its own credentials: `/v1/locations` and `/v1/me`.
+//! What a key may ask with its own credentials beside what is about itself: where exits are, and another exit for a session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Extension, Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::IntoResponse;
+use jiff::Timestamp;
 use outgate_store::live::{Place, PoolPlaces, SessionAt};
-use outgate_store::{Country, Plan, SecretHash};
+use outgate_store::own::Purpose;
+use outgate_store::{Country, Key, KeyId, Plan, SecretHash, later};
 use serde_json::{Value, json};
 
 use super::{Answer, bearer, check_token};
 use crate::desk::Desk;
 use crate::fields::Fields;
 use crate::problem::Problem;
+
+/// Between two rotations of a key by its owner: each is a change of the ledger with an entry in the audit trail.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// Where a request came from.
 #[derive(Clone, Copy)]
@@ -25,18 +32,47 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 #[derive(Clone)]
 pub(super) struct Own {
     pub(super) desk: Arc<Desk>,
-    pub(super) token: SecretHash,
+    token: SecretHash,
+    /// When a key's owner rotated it last.
+    rotated: Arc<Mutex<HashMap<KeyId, Timestamp>>>,
+}
+
+impl Own {
+    pub(super) fn new(desk: Arc<Desk>, token: SecretHash) -> Self {
+        Self { desk, token, rotated: Arc::default() }
+    }
+
+    /// The key whose credentials a request shows.
+    pub(super) fn caller(&self, parts: &Parts, purpose: Purpose) -> Result<Key, Problem> {
+        let source = source(parts.extensions.get());
+        let id = self.desk.live.authenticate(authorization(&parts.headers), source, purpose)?;
+        Ok(self.desk.key(&id)?)
+    }
+
+    /// Takes a key's turn to be rotated by its owner; another one comes after a pause.
+    pub(super) fn take_turn(&self, key: &KeyId) -> Result<(), Problem> {
+        let now = self.desk.now();
+        let mut rotated = self.rotated.lock().unwrap_or_else(PoisonError::into_inner);
+        rotated.retain(|_, at| now < later(*at, PAUSE));
+        if let Some(at) = rotated.get(key) {
+            let wait = later(*at, PAUSE).duration_since(now);
+            let wait = Duration::try_from(wait).unwrap_or(PAUSE);
+            return Err(Problem::too_often(wait, format!("a key's owner may rotate it once in {} s", PAUSE.as_secs())));
+        }
+        rotated.insert(key.clone(), now);
+        Ok(())
+    }
 }
 
 /// `GET /v1/locations`: what the caller's plan allows of it; the administrator sees all.
 pub(super) async fn locations(State(own): State<Own>, peer: Option<Extension<Peer>>, headers: HeaderMap, uri: Uri) -> Answer {
-    let Own { desk, token } = own;
+    let Own { desk, token, .. } = own;
     let source = source(peer.as_deref());
     let plan = if bearer(&headers).is_some() {
         check_token(&desk, &headers, source, token)?;
         None
     } else {
-        let key = desk.live.authenticate(authorization(&headers), source)?;
+        let key = desk.live.authenticate(authorization(&headers), source, Purpose::Use)?;
         Some(desk.plan(&desk.key(&key)?.plan)?)
     };
     Fields::from_query(&uri)?.finish(Some(()))?;
@@ -56,7 +92,7 @@ pub(super) async fn rotate(
 ) -> Answer {
     let source = source(peer.as_deref());
     // Before anything is said about the request, as everywhere.
-    own.desk.live.authenticate(authorization(&headers), source)?;
+    own.desk.live.authenticate(authorization(&headers), source, Purpose::Use)?;
     let Path(session) = session.map_err(|_| Problem::invalid("the path can't be read"))?;
     let mut fields = Fields::from_query(&uri)?;
     let (pool, country) = (fields.text("pool"), fields.text("country"));

@@ -7,8 +7,9 @@ use axum::response::IntoResponse;
 use outgate_store::PlanName;
 use serde_json::json;
 
-use super::pages::{created, limit, paged};
-use super::{ADMIN, Answer, AtDesk, whole};
+use super::pages::{Page, created, limit};
+use super::who::Who;
+use super::{Answer, AtDesk, whole};
 use crate::fields::{Fields, Named};
 use crate::plans::PlanPatch;
 use crate::view;
@@ -18,7 +19,8 @@ pub(super) async fn list(State(desk): AtDesk, uri: Uri) -> Answer {
     let (after, limit) = (fields.text::<PlanName>("after"), limit(&mut fields));
     let limit = fields.finish(Some(limit))?;
     let plans = desk.plans(after.as_ref(), limit + 1);
-    Ok(paged(plans, limit, |(plan, keys)| view::plan(plan, *keys), |(plan, _)| json!(plan.name)))
+    let page = Page::of(plans, limit, |(plan, keys)| view::plan(plan, *keys), |(plan, _)| plan.name.to_string());
+    Ok(page.answer(&uri, json!({})))
 }
 
 pub(super) async fn show(State(desk): AtDesk, Named(name): Named<PlanName>) -> Answer {
@@ -26,25 +28,25 @@ pub(super) async fn show(State(desk): AtDesk, Named(name): Named<PlanName>) -> A
     Ok(Json(view::plan(&plan, desk.keys_on(&name))).into_response())
 }
 
-pub(super) async fn create(State(desk): AtDesk, mut fields: Fields) -> Answer {
+pub(super) async fn create(State(desk): AtDesk, Who(who): Who, mut fields: Fields) -> Answer {
     let name = fields.required::<PlanName>("name");
     let limits = plan_patch(&mut fields);
     let name = fields.finish(name)?;
     let location = format!("/v1/plans/{name}");
-    let plan = whole(async move { desk.create_plan(ADMIN, name, limits).await }).await?;
+    let plan = whole(async move { desk.create_plan(&who, name, limits).await }).await?;
     Ok(created(&location, view::plan(&plan, 0)))
 }
 
-pub(super) async fn set(State(desk): AtDesk, Named(name): Named<PlanName>, mut fields: Fields) -> Answer {
+pub(super) async fn set(State(desk): AtDesk, Who(who): Who, Named(name): Named<PlanName>, mut fields: Fields) -> Answer {
     let patch = plan_patch(&mut fields);
     let patch = fields.finish(Some(patch))?;
     let keys = desk.keys_on(&name);
-    let plan = whole(async move { desk.set_plan(ADMIN, &name, patch).await }).await?;
+    let plan = whole(async move { desk.set_plan(&who, &name, patch).await }).await?;
     Ok(Json(view::plan(&plan, keys)).into_response())
 }
 
-pub(super) async fn remove(State(desk): AtDesk, Named(name): Named<PlanName>) -> Answer {
-    whole(async move { desk.remove_plan(ADMIN, &name).await }).await?;
+pub(super) async fn remove(State(desk): AtDesk, Who(who): Who, Named(name): Named<PlanName>) -> Answer {
+    whole(async move { desk.remove_plan(&who, &name).await }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -57,7 +59,7 @@ fn plan_patch(fields: &mut Fields) -> PlanPatch {
         threads: fields.patch_number("threads"),
         speed: fields.patch_size("speed"),
         pools: fields.patch_list("pools"),
-        ports: fields.patch_list("ports"),
+        ports: fields.patch_numbered_list("ports"),
         countries: fields.patch_list("countries"),
     }
 }

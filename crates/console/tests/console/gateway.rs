@@ -15,6 +15,7 @@ use outgate_store::live::{
     SessionAt,
 };
 use outgate_store::memory::Memory;
+use outgate_store::own::{OwnFault, OwnSession, Purpose, Remembers};
 use outgate_store::{
     Counters, Exit, ExitId, Hour, Key, KeyId, Labels, Period, Plan, PlanName, PoolName, SecretHash, Snapshot, Store, StoreFuture,
     UsageBatch, UsageDelta,
@@ -70,6 +71,15 @@ impl Told {
     }
 }
 
+impl Remembers for Told {
+    fn own_faults(&self, _key: &KeyId) -> Vec<OwnFault> {
+        Vec::new()
+    }
+    fn own_sessions(&self, _key: &KeyId) -> Vec<OwnSession> {
+        Vec::new()
+    }
+}
+
 impl Live for Told {
     fn plan_changed(&self, plan: Arc<Plan>) {
         self.note(format!("plan {} bytes {:?}", plan.name, plan.bytes));
@@ -102,14 +112,18 @@ impl Live for Told {
     fn locations(&self) -> Arc<Vec<PoolPlaces>> {
         Arc::default()
     }
-    fn authenticate(&self, _authorization: Option<&str>, _source: IpAddr) -> Result<KeyId, Denied> {
+    fn authenticate(&self, _authorization: Option<&str>, _source: IpAddr, _purpose: Purpose) -> Result<KeyId, Denied> {
         Err(Denied { slug: "credentials_missing", sentence: "none".into(), why: DeniedWhy::Credentials })
     }
     fn throttle_guess(&self, _source: IpAddr, _right: bool) -> Result<(), std::time::Duration> {
         Ok(())
     }
     fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, _at: &SessionAt) -> Result<RotatedSession, Denied> {
-        self.authenticate(authorization, source).map(|key| RotatedSession { key, place: String::new(), found: false })
+        self.authenticate(authorization, source, Purpose::Use).map(|key| RotatedSession {
+            key,
+            place: String::new(),
+            found: false,
+        })
     }
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {

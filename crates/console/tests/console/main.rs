@@ -1,6 +1,8 @@
 //! The console over a real listener: routes, refusals, life.
 
+mod changes;
 mod client;
+mod description;
 mod gateway;
 mod refusals;
 mod resync;

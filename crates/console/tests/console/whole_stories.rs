@@ -42,6 +42,11 @@ async fn the_life_of_a_plan() {
     let changed = done(&console, "PATCH", "/v1/plans/basic", r#"{"bytes":null,"period":null,"ports":null,"threads":7}"#).await;
     assert_eq!((&changed["bytes"], &changed["period"], &changed["ports"]), (&Value::Null, &json!("month"), &json!([])));
     assert_eq!((&changed["threads"], &changed["rate"]), (&json!(7), &json!(5)), "what isn't said stays");
+    let trail = done(&console, "GET", "/v1/audit?subject=basic", "").await;
+    let told: Vec<&str> = trail["items"].as_array().expect("a list").iter().filter_map(|row| row["detail"].as_str()).collect();
+    let created = "period 30d, bytes 10000000000, rate 5, burst 10, threads 20, speed 1000000, pools direct, ports 443 80 8000-8999, countries de";
+    let changed = "period 30d -> month, bytes 10000000000 -> none, threads 20 -> 7, ports 443 80 8000-8999 -> none";
+    assert_eq!(told, [changed, created]);
     assert_eq!(call(&console, "DELETE", "/v1/plans/basic", "").await.status, 204);
     assert_eq!(call(&console, "GET", "/v1/plans/basic", "").await.status, 404);
     assert_eq!(console.told.take(), ["plan basic bytes Some(10000000000)", "plan basic bytes None", "plan basic removed"]);
@@ -122,11 +127,11 @@ async fn the_life_of_a_key() {
 async fn a_new_key_takes_the_plan_that_is_meant() {
     let console = console().await;
     let none = call(&console, "POST", "/v1/keys", "{}").await;
-    assert_eq!((none.status, none.text("detail")), (400, "plan: there is no plan yet: create one first"));
+    assert_eq!((none.status, none.text("detail")), (409, "there is no plan yet: create one first"));
     done(&console, "POST", "/v1/plans", r#"{"name":"large"}"#).await;
     assert_eq!(done(&console, "POST", "/v1/keys", "{}").await["plan"], json!("large"), "the only one");
     done(&console, "POST", "/v1/plans", r#"{"name":"small"}"#).await;
-    assert_eq!(call(&console, "POST", "/v1/keys", "{}").await.status, 400, "none of two");
+    assert_eq!(call(&console, "POST", "/v1/keys", "{}").await.status, 409, "none of two");
     done(&console, "POST", "/v1/plans", r#"{"name":"quickstart"}"#).await;
     assert_eq!(done(&console, "POST", "/v1/keys", "{}").await["plan"], json!("quickstart"), "the one of the first run");
     done(&console, "POST", "/v1/plans", r#"{"name":"default"}"#).await;

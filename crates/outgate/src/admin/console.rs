@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{Method, Request, Uri};
+use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use super::output::List;
 use super::trouble::Trouble;
+use super::who::claimed;
 
 /// A console on the other side of the world answers within this, or isn't there.
 const REACH: Duration = Duration::from_secs(5);
@@ -153,7 +154,11 @@ impl Console {
 
     fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request<Full<Bytes>>, Trouble> {
         let body_bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        Request::builder()
+        let mut request = Request::builder();
+        if let Some(who) = claimed().and_then(|name| HeaderValue::from_bytes(name.as_bytes()).ok()) {
+            request = request.header("x-outgate-who", who);
+        }
+        request
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header(HOST, &self.authority)

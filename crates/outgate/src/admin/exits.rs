@@ -1,4 +1,4 @@
-//! `outgate exits`: list, locations, enroll, drain, resume, rotate, revoke.
+//! `outgate exits`: list, locations, enroll, set, drain, resume, rotate, revoke.
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::Common;
 use super::console::Console;
 use super::output::{Form, Output, Paint};
+use super::setting::{Setting, parsed, put};
 use super::table::{Column, text, time};
 use super::trouble::Trouble;
 
@@ -73,6 +74,18 @@ What isn't said here, the exit may say itself when it dials in.")]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         max_tunnels: Option<u32>,
     },
+    /// Change an exit; what isn't said stays. Where it is was settled when it was enrolled
+    #[command(after_help = "\
+Examples:
+  outgate exits set ID --weight 4
+  outgate exits set ID --max-tunnels none --name \"phone 7\"
+It holds from the next tunnel on; open ones stay.")]
+    Set {
+        /// The exit
+        id: ExitId,
+        #[command(flatten)]
+        change: Change,
+    },
     /// End an exit for good: its links are closed and its token opens nothing any more
     Revoke {
         /// The exit
@@ -96,6 +109,31 @@ The address is the one the gateway sees: behind a proxy on the exit's way, the p
         /// The exit
         id: ExitId,
     },
+}
+
+/// What can be changed. At least one must be.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Change {
+    /// What people call it; none: nothing
+    #[arg(long, value_name = "NAME", value_parser = parsed::<String>)]
+    name: Option<Setting<String>>,
+    /// Its share of the traffic against that of the other exits; none: 1
+    #[arg(long, value_name = "1-1000", value_parser = parsed::<u16>)]
+    weight: Option<Setting<u16>>,
+    /// Tunnels it may carry at once; none: as many as the gateway lets any exit carry
+    #[arg(long, value_name = "N", value_parser = parsed::<u32>)]
+    max_tunnels: Option<Setting<u32>>,
+}
+
+impl Change {
+    fn fields(self) -> Map<String, Value> {
+        let mut fields = Map::new();
+        put(&mut fields, "name", self.name, Value::from);
+        put(&mut fields, "weight", self.weight, Value::from);
+        put(&mut fields, "max_tunnels", self.max_tunnels, Value::from);
+        fields
+    }
 }
 
 const COLUMNS: &[Column] = &[
@@ -215,6 +253,13 @@ impl Exits {
                         "Exit enrolled. Its token is shown only now; keep it.\n\n  id     {id}\n  token  {shown}\n\n{}",
                         start_line(&exit["door"], &token)
                     )
+                })
+            }
+            Action::Set { id, change } => {
+                let exit = console.patch(&format!("/v1/exits/{id}"), &Value::Object(change.fields())).await?;
+                output.one(&exit, |exit, _| {
+                    let (name, weight, most) = (text(exit, "name"), text(exit, "weight"), text(exit, "max_tunnels"));
+                    format!("Exit {id} changed: name {name}, weight {weight}, max tunnels {most}.")
                 })
             }
             Action::Revoke { id } => {

@@ -1,4 +1,4 @@
-//! `outgate keys`: list, show, create, rotate, suspend, resume, revoke, block, unblock.
+//! `outgate keys`: list, show, create, set, rotate, suspend, resume, revoke, block, unblock.
 
 use std::net::IpAddr;
 
@@ -13,6 +13,7 @@ use super::Common;
 use super::console::Console;
 use super::output::{Colour, Output, Paint};
 use super::plans::size;
+use super::setting::{Setting, put, put_list, setting_of};
 use super::table::{Column, list, text, time};
 use super::trouble::Trouble;
 
@@ -22,6 +23,7 @@ use super::trouble::Trouble;
 Examples:
   outgate keys create --plan small
   outgate keys create --allow-ip 192.0.2.0/24 --expires 30d
+  outgate keys set ID --plan large --expires none
   outgate keys rotate ID --grace 1h
   outgate keys block ID --why \"sends spam\"
   outgate keys list --json")]
@@ -65,6 +67,20 @@ Examples:
         #[arg(long, value_name = "ID")]
         id: Option<KeyId>,
     },
+    /// Change a key; what isn't said stays
+    #[command(after_help = "\
+Examples:
+  outgate keys set ID --plan large                        (what was used in the period stays used)
+  outgate keys set ID --expires 30d
+  outgate keys set ID --allow-ip 192.0.2.7 --proof ip      (no password needed from there)
+  outgate keys set ID --allow-ip none --proof secret
+A new list of addresses replaces the old one, for new requests. Bytes, speed and the end hold for open tunnels too.")]
+    Set {
+        /// The key
+        id: KeyId,
+        #[command(flatten)]
+        change: Change,
+    },
     /// Give a key a new secret, shown once, now
     Rotate {
         /// The key
@@ -101,6 +117,35 @@ Examples:
         /// The key
         id: KeyId,
     },
+}
+
+/// What can be changed. At least one must be.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Change {
+    /// Another plan
+    #[arg(long, value_name = "NAME")]
+    plan: Option<PlanName>,
+    /// An address or network it may be used from (can be repeated); none: from anywhere
+    #[arg(long = "allow-ip", value_name = "CIDR", value_delimiter = ',', value_parser = setting_of(source))]
+    allow_ips: Vec<Setting<String>>,
+    /// What a request must show: secret, or ip for an --allow-ip address alone
+    #[arg(long, value_name = "secret|ip", value_parser = ["secret", "ip"])]
+    proof: Option<String>,
+    /// When it stops working; none: never
+    #[arg(long, value_name = "WHEN", value_parser = setting_of(moment))]
+    expires: Option<Setting<String>>,
+}
+
+impl Change {
+    fn fields(self) -> Result<Map<String, Value>, Trouble> {
+        let mut fields = Map::new();
+        fields.extend(self.plan.map(|plan| ("plan".into(), json!(plan))));
+        put_list(&mut fields, "allow_ips", "--allow-ip", self.allow_ips)?;
+        fields.extend(self.proof.map(|proof| ("proof".into(), json!(if proof == "ip" { "source" } else { "secret" }))));
+        put(&mut fields, "expires", self.expires, Value::from);
+        Ok(fields)
+    }
 }
 
 fn source(text: &str) -> Result<String, String> {
@@ -164,6 +209,10 @@ impl Keys {
                         shown(key, colour)
                     )
                 })
+            }
+            Action::Set { id, change } => {
+                let key = console.patch(&format!("/v1/keys/{id}"), &Value::Object(change.fields()?)).await?;
+                output.one(&key, |key, colour| format!("Key {id} changed.\n\n{}", shown(key, colour)))
             }
             Action::Rotate { id, grace } => {
                 let fields = grace.map_or_else(|| json!({}), |grace| json!({ "grace": grace }));

@@ -1,19 +1,22 @@
-//! The commands that administer a running gateway: `plans`, `keys`, `exits`, `usage`.
+//! The commands that administer a running gateway: `plans`, `keys`, `exits`, `usage`, `audit`.
 //!
-//! Each reads its arguments ([`plans`], [`keys`], [`exits`], [`usage`]), asks the gateway's admin API through [`console`] and
+//! Each reads its arguments ([`plans`], [`keys`], [`exits`], [`usage`], [`audit`]), asks the gateway's admin API through [`console`] and
 //! prints the answer with [`output`] and [`table`]; [`trouble`] says what to do when that fails. To add a command: 1. a module
 //! with its clap arguments and a `run`; 2. a variant of [`AdminCommand`]; 3. a case in `tests`.
 
+mod audit;
 mod console;
 mod exits;
 mod keys;
 mod output;
 mod plans;
+mod setting;
 mod table;
 #[cfg(test)]
 mod tests;
 mod trouble;
 mod usage;
+mod who;
 
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -36,6 +39,8 @@ pub(crate) enum AdminCommand {
     Exits(exits::Exits),
     /// Usage: bytes, requests and tunnels by key, day, hour or pool
     Usage(usage::Usage),
+    /// Audit: who changed what, newest first
+    Audit(audit::AuditTrail),
 }
 
 /// Which gateway, and how to print. Accepted by every command, before or after its subcommand.
@@ -90,6 +95,7 @@ async fn execute(
         AdminCommand::Keys(keys) => &keys.common,
         AdminCommand::Exits(exits) => &exits.common,
         AdminCommand::Usage(usage) => &usage.common,
+        AdminCommand::Audit(audit) => &audit.common,
     };
     let form = if common.json { Form::Json } else { Form::Text };
     let console = Console::find(&common.data, common.console.as_deref(), token)?;
@@ -99,6 +105,7 @@ async fn execute(
         AdminCommand::Keys(keys) => keys.run(&console, &mut output).await,
         AdminCommand::Exits(exits) => exits.run(&console, &mut output).await,
         AdminCommand::Usage(usage) => usage.run(&console, &mut output).await,
+        AdminCommand::Audit(audit) => audit.run(&console, &mut output).await,
     }?;
     output.end()
 }

@@ -1,15 +1,14 @@
 //! `outgate plans`: list, create, set, remove.
 
-use std::str::FromStr;
-
 use clap::{Args, Subcommand};
-use outgate_store::amount::{AmountError, ByteSize, parse_bytes, parse_speed};
+use outgate_store::amount::{ByteSize, parse_bytes, parse_speed};
 use outgate_store::{Country, Period, PlanName, PoolName, PortRange};
 use serde_json::{Map, Value, json};
 
 use super::Common;
 use super::console::Console;
 use super::output::{Colour, Output, Paint};
+use super::setting::{Setting, parsed, put, put_list, setting_of};
 use super::table::{Column, list, text};
 use super::trouble::Trouble;
 
@@ -93,21 +92,6 @@ struct Limits {
     countries: Vec<Setting<Country>>,
 }
 
-/// A value, or `none`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Setting<T> {
-    None,
-    To(T),
-}
-
-fn parsed<T: FromStr>(text: &str) -> Result<Setting<T>, T::Err> {
-    if text == "none" { Ok(Setting::None) } else { text.parse().map(Setting::To) }
-}
-
-fn setting_of(parse: fn(&str) -> Result<u64, AmountError>) -> impl Fn(&str) -> Result<Setting<u64>, AmountError> + Clone {
-    move |text| if text == "none" { Ok(Setting::None) } else { parse(text).map(Setting::To) }
-}
-
 impl Limits {
     /// The fields as the API takes them: absent stays, `null` clears.
     fn fields(self) -> Result<Map<String, Value>, Trouble> {
@@ -123,42 +107,6 @@ impl Limits {
         put_list(&mut fields, "countries", "--country", self.countries)?;
         Ok(fields)
     }
-}
-
-fn put<T>(fields: &mut Map<String, Value>, name: &str, setting: Option<Setting<T>>, value: impl FnOnce(T) -> Value) {
-    match setting {
-        None => {}
-        Some(Setting::None) => {
-            fields.insert(name.into(), Value::Null);
-        }
-        Some(Setting::To(to)) => {
-            fields.insert(name.into(), value(to));
-        }
-    }
-}
-
-fn put_list<T: ToString>(
-    fields: &mut Map<String, Value>,
-    name: &str,
-    flag: &str,
-    settings: Vec<Setting<T>>,
-) -> Result<(), Trouble> {
-    let nones = settings.iter().filter(|setting| matches!(setting, Setting::None)).count();
-    if nones > 0 && settings.len() > 1 {
-        return Err(Trouble::usage(format!("{flag} none stands alone: it removes the whole list")));
-    }
-    let values: Vec<String> =
-        settings.iter().filter_map(|setting| if let Setting::To(to) = setting { Some(to.to_string()) } else { None }).collect();
-    match (nones, values.is_empty()) {
-        (0, true) => {}
-        (_, true) => {
-            fields.insert(name.into(), Value::Null);
-        }
-        (_, false) => {
-            fields.insert(name.into(), json!(values));
-        }
-    }
-    Ok(())
 }
 
 const COLUMNS: &[Column] = &[

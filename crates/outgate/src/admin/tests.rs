@@ -12,6 +12,7 @@ use outgate_store::live::{
     Denied, DeniedWhy, ExitDoor, ExitStatus, Live, LiveUsage, Place, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
 };
 use outgate_store::memory::Memory;
+use outgate_store::own::{OwnFault, OwnSession, Purpose, Remembers};
 use outgate_store::{
     ANYHOW, Audit, Change, Counters, Exit, ExitId, Hour, Key, KeyId, Period, Plan, PlanName, Secret, Store, UsageBatch,
     UsageDelta,
@@ -32,6 +33,15 @@ struct Line {
 
 /// A gateway that nobody uses.
 struct Idle;
+
+impl Remembers for Idle {
+    fn own_faults(&self, _key: &KeyId) -> Vec<OwnFault> {
+        Vec::new()
+    }
+    fn own_sessions(&self, _key: &KeyId) -> Vec<OwnSession> {
+        Vec::new()
+    }
+}
 
 impl Live for Idle {
     fn plan_changed(&self, _plan: Arc<Plan>) {}
@@ -64,14 +74,18 @@ impl Live for Idle {
         let pool = "mobile".parse().expect("a pool");
         Arc::new(vec![PoolPlaces { pool, kind: outgate_store::PoolKind::Mobile, targeting: true, places }])
     }
-    fn authenticate(&self, _authorization: Option<&str>, _source: IpAddr) -> Result<KeyId, Denied> {
+    fn authenticate(&self, _authorization: Option<&str>, _source: IpAddr, _purpose: Purpose) -> Result<KeyId, Denied> {
         Err(Denied { slug: "credentials_missing", sentence: "none".into(), why: DeniedWhy::Credentials })
     }
     fn throttle_guess(&self, _source: IpAddr, _right: bool) -> Result<(), std::time::Duration> {
         Ok(())
     }
     fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, _at: &SessionAt) -> Result<RotatedSession, Denied> {
-        self.authenticate(authorization, source).map(|key| RotatedSession { key, place: String::new(), found: false })
+        self.authenticate(authorization, source, Purpose::Use).map(|key| RotatedSession {
+            key,
+            place: String::new(),
+            found: false,
+        })
     }
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {})
@@ -200,6 +214,9 @@ async fn keys_from_creation_to_revocation() {
     ] {
         assert!(shown.contains(line), "{line} in {shown}");
     }
+    let changed = gateway.done(&format!("keys set {id} --allow-ip none --expires none --proof secret")).await;
+    assert!(changed.starts_with(&format!("Key {id} changed.\n")) && changed.contains("allowed from  anywhere"), "{changed}");
+    assert_eq!(gateway.json(&format!("keys set {id} --expires 2098-01-01")).await["expires"], json!("2098-01-01T00:00:00Z"));
     gateway.done(&format!("keys revoke {id}")).await;
     let (kind, text) = gateway.tried(&format!("keys resume {id}")).await.expect_err("revoked is for good");
     assert_eq!(
@@ -232,6 +249,18 @@ async fn exits_and_usage() {
     assert!(rotated.contains("changed in 7.0 s: 192.0.2.1 before, 192.0.2.2 now"), "{rotated}");
     let audit = gateway.store.audit(outgate_store::AuditQuery { subject: Some(id.to_owned()), before: None, limit: 1 }).await;
     assert_eq!(audit.expect("readable")[0].entry.what, "exit.rotate");
+    assert_eq!(
+        gateway.done(&format!("exits set {id} --weight 4 --max-tunnels 9")).await,
+        format!("Exit {id} changed: name phone, weight 4, max tunnels 9.\n")
+    );
+    let cleared = gateway.json(&format!("exits set {id} --weight none --max-tunnels none --name none")).await;
+    assert_eq!((&cleared["weight"], &cleared["max_tunnels"], &cleared["name"]), (&json!(1), &Value::Null, &Value::Null));
+    let trail = gateway.json(&format!("audit --subject {id} --since 1h")).await;
+    assert_eq!(
+        (&trail[0]["what"], &trail[0]["detail"]),
+        (&json!("exit.set"), &json!("name phone -> , weight 4 -> 1, max_tunnels 9 -> none"))
+    );
+    assert!(gateway.done("audit").await.starts_with("TIME"));
     for (action, status) in [("drain", "draining"), ("resume", "active"), ("revoke", "revoked")] {
         assert_eq!(gateway.json(&format!("exits {action} {id}")).await["status"], Value::from(status));
     }
@@ -325,7 +354,7 @@ async fn a_missing_gateway_is_told_with_the_next_step() {
 
 #[tokio::test]
 async fn wrong_usage_says_what_is_allowed() {
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["plans", "create", "Big"], "is not a plan name"),
         (&["plans", "create", "a", "--bytes", "10XB"], "is not a size"),
         (&["plans", "create", "a", "--period", "week"], "is not a period"),
@@ -340,6 +369,10 @@ async fn wrong_usage_says_what_is_allowed() {
         (&["exits", "enroll", "--weight", "1001"], "1..=1000"),
         (&["usage", "--by", "week"], "allowed are key, day, hour, pool"),
         (&["usage", "--since", "yesterday"], "is not a time"),
+        (&["keys", "set", "abcd"], "required"),
+        (&["keys", "set", "abcd", "--proof", "word"], "secret, ip"),
+        (&["exits", "set", "abcd", "--weight", "many"], "invalid digit"),
+        (&["audit", "--since", "yesterday"], "is not a time"),
     ];
     for (arguments, expected) in cases {
         let (kind, text) = outgate(arguments, None).await.expect_err("wrong usage");

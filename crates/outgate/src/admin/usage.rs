@@ -33,7 +33,7 @@ pub(crate) struct Usage {
 }
 
 /// Checked here, counted by the gateway's clock.
-fn moment(text: &str) -> Result<String, MomentError> {
+pub(super) fn moment(text: &str) -> Result<String, MomentError> {
     parse_since(text, Timestamp::now()).map(|_| text.to_owned())
 }
 

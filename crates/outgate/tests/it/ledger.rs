@@ -3,6 +3,7 @@
 //! What counts: of a tunnel its payload both ways; of a forwarded request every byte exchanged with the target, heads and
 //! framing included. Bytes count when the gateway takes them from a side.
 
+mod changes;
 mod keys;
 mod limits;
 mod moving;

@@ -1,4 +1,7 @@
-//! What users ask the gateway beside the proxy, with their key's credentials: where exits are, and another exit for a session.
+//! What users ask the gateway beside the proxy, with their key's credentials: where exits are, another exit for a session, and
+//! (`about`) what is about the key itself.
+
+mod about;
 
 use outgate_testkit::gateway_process::GatewayProcess;
 use outgate_testkit::patience::within;

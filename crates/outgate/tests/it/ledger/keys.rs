@@ -93,6 +93,18 @@ async fn secrets_rotate_with_and_without_grace() {
 }
 
 #[tokio::test]
+async fn quickstart_makes_another_key_when_its_own_has_another_secret() {
+    let mut gateway = Quickstart::new(OUTGATE).start();
+    let first = Key::first(&gateway);
+    let _rotated = gateway.admin(&["keys", "rotate", &first.id]);
+    gateway.daemon().kill();
+    let gateway = Quickstart::new(OUTGATE).start_in(gateway.folder());
+    let second = Key::first(&gateway);
+    assert_ne!(second.id, first.id);
+    assert_eq!(second.tries(&gateway, &Origin::start()).await, "ok", "what it prints works as pasted");
+}
+
+#[tokio::test]
 async fn a_kept_connection_is_asked_again_when_its_key_changes() {
     let gateway = Quickstart::new(OUTGATE).start();
     let origin = Origin::start();
