@@ -206,7 +206,7 @@ async fn document_001_row_by_row() {
     let nowhere = format!("http://{}/", refusing.address());
     let login_failed = Some("Incorrect username or password");
     let table: Vec<(String, String, Row<'_>, Printed)> = vec![
-        ("/".into(), auth.clone(), row(400, None, Slug::MalformedTarget), Printed::Body),
+        ("/".into(), auth.clone(), row(400, None, Slug::WrongProtocol), Printed::Body),
         (here.clone(), wrong, row(407, login_failed, Slug::CredentialsWrong), Printed::Body),
         (here.clone(), String::new(), row(407, login_failed, Slug::CredentialsMissing), Printed::Body),
         (here.clone(), as_user("-colour-blue"), row(407, login_failed, Slug::ModifierUnknown), Printed::Body),
