@@ -110,6 +110,23 @@ fn the_forwarded_head() {
 }
 
 #[test]
+fn via_says_what_the_request_came_in_over() {
+    let cases = [
+        (Carrier::Http1, "GET http://a/ HTTP/1.0\r\n\r\n", "\r\nVia: 1.0 gw\r\n"),
+        (Carrier::Http1, "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "\r\nVia: 1.1 gw\r\n"),
+        (Carrier::Http2, "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "\r\nVia: 2.0 gw\r\n"),
+    ];
+    for (carrier, head, expected) in cases {
+        match Asked::parse(head.as_bytes(), "gw", carrier).unwrap().want {
+            Want::Forward(_, forward) => {
+                assert!(String::from_utf8(forward.head).unwrap().contains(expected), "{carrier:?} {head}")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn what_ends_here() {
     for head in ["OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS http://a/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n"] {
         assert!(matches!(parse(head).unwrap().want, Want::Here(None)));

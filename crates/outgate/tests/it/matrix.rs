@@ -6,7 +6,7 @@
 use outgate_faults::{Layer, Raised, Seen, Slug};
 
 use crate::provocations::trial::{Form, Trial, Way};
-use crate::provocations::{auth, exit, gateway, plan, policy, target, targeting};
+use crate::provocations::{auth, exit, gateway, ledger_away, plan, policy, target, targeting};
 
 /// The slugs of a layer that a request through the gateway can meet.
 fn slugs(layer: Layer) -> Vec<Slug> {
@@ -60,6 +60,7 @@ async fn targeting_by_every_way() {
 async fn gateway_by_every_way() {
     let mut trial = Trial::by(Way::OTHERS);
     gateway::every(&mut trial).await;
+    ledger_away::every(&mut trial).await;
     covers(&trial, Layer::Gateway);
 }
 

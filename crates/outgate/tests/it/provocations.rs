@@ -37,7 +37,7 @@ pub(crate) mod exit;
 pub(crate) mod fake_exit;
 pub(crate) mod gateway;
 pub(crate) mod labelled_exit;
-mod ledger_away;
+pub(crate) mod ledger_away;
 pub(crate) mod outputs;
 pub(crate) mod plan;
 pub(crate) mod policy;

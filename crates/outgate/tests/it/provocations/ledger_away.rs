@@ -9,7 +9,8 @@ use outgate_testkit::daemon::Signal;
 use outgate_testkit::gateway_process::GatewayProcess;
 use outgate_testkit::patience::until;
 
-use super::outputs::{get, provoked, quickstart};
+use super::outputs::{doors, get, provoked, quickstart};
+use super::trial::{Trial, Way};
 
 /// Another process that holds the write lock of a SQLite file; it lets go when dropped.
 struct Lock(Child);
@@ -62,21 +63,17 @@ fn requests(gateway: &GatewayProcess) -> u64 {
     rows.iter().map(|row| row["requests"].as_u64().expect("a number")).sum()
 }
 
-#[tokio::test]
-async fn usage_can_be_kept_nowhere() {
-    let gateway = quickstart(&[]).start();
+scenes![usage_can_be_kept_nowhere];
+
+async fn usage_can_be_kept_nowhere(trial: &mut Trial) {
+    let gateway = doors(&[], "");
     let lock = Lock::take(&database(&gateway));
     // Neither file nor folder can take the place of a folder that is not empty.
     std::fs::create_dir_all(journal(&gateway).join("in the way")).expect("a folder");
     assert_eq!(used_something(&gateway).await, 200, "the ledger was well until now");
-    let reply = loop {
-        let (_wire, reply) = get(&gateway, "", "echo.outgate:80", "/").await;
-        if reply.status != 200 {
-            break reply;
-        }
-    };
-    let sentence = "this proxy cannot account for new requests now";
-    provoked(Slug::LedgerUnavailable, "read", sentence).check(&gateway, &reply).await;
+    let expected = |_: &str| provoked(Slug::LedgerUnavailable, "read", "this proxy cannot account for new requests now");
+    let user = gateway.user("");
+    trial.ask_until(&gateway, gateway.credentials(&user), "echo.outgate:80", Slug::LedgerUnavailable, expected).await;
     std::fs::remove_dir_all(journal(&gateway)).expect("removed");
     until("the journal will do", || journal(&gateway).is_file().then_some(())).await;
     while used_something(&gateway).await != 200 {}

@@ -55,9 +55,7 @@ impl Way {
     pub(crate) fn carries(self, row: &Row) -> bool {
         // What is wrong with an HTTP answer is seen only where one is read.
         let in_an_answer = row.layer == Layer::Target && row.error_type.is_some_and(|kind| kind.token().starts_with("http_"));
-        // A connection for which there is no place is turned away before its handshake, in clear; a stream of HTTP/2 is not.
-        let before_a_handshake = row.slug == Slug::Overloaded && matches!(self, Self::Http1OverTls(_) | Self::Socks5);
-        !before_a_handshake && (self.forwards() || !in_an_answer)
+        self.forwards() || !in_an_answer
     }
 
     /// As records name it.
