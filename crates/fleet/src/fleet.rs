@@ -8,7 +8,7 @@ use outgate_store::{Country, ExitId, Labels, PoolName};
 
 use crate::delay::Delay;
 use crate::health::{Ailment, Check, Health, HealthSettings, Outcome};
-use crate::inventory::{Index, Joined};
+use crate::inventory::{Hears, Index, Joined, Offered, Remote};
 use crate::member::{Lease, Member, Seat};
 use crate::sessions::Sessions;
 use crate::wanted::Wanted;
@@ -153,6 +153,32 @@ pub struct Standing<L> {
     pub links: Vec<L>,
 }
 
+/// An exit with links of its own, as another gateway may be told of it.
+#[derive(Clone, Debug)]
+pub struct Own<L> {
+    /// Whether it takes tunnels.
+    pub offered: Offered,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Where it is.
+    pub labels: Labels,
+    /// Its share against that of others.
+    pub weight: u16,
+    /// Most tunnels at once; none is no cap.
+    pub max_tunnels: Option<u32>,
+    /// Its own links.
+    pub links: Vec<L>,
+}
+
+/// Why there is no lease of an exit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoLease {
+    /// It has no link of its own that takes tunnels.
+    Gone,
+    /// It carries its most.
+    Full,
+}
+
 /// How many exits are connected at a place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Census {
@@ -193,8 +219,28 @@ impl<L> Fleet<L> {
         }
     }
 
+    /// The same fleet, which tells `hears` of every exit with links of its own that came, went or changed; see
+    /// [`Fleet::own`]. It is called under a lock: it takes a note and returns.
+    #[must_use]
+    pub fn telling(self, hears: impl Fn(&ExitId) + Send + Sync + 'static) -> Self {
+        let hears: Hears = Arc::new(hears);
+        self.pools.values().for_each(|pool| pool.write().hears = Some(hears.clone()));
+        self
+    }
+
     /// Enters a link; `None` if there is no such pool. An exit has as many as it likes.
     pub fn enter(&self, pool: &PoolName, link: NewLink<'_, L>, now: u64) -> Option<LinkId> {
+        self.join(pool, link, None, now)
+    }
+
+    /// Enters a way to an exit over another gateway: it is used when the exit has no link of its own with room, and never
+    /// checked from here. `aside`: the other gateway has set the exit aside.
+    pub fn enter_remote(&self, pool: &PoolName, link: NewLink<'_, L>, aside: bool, now: u64) -> Option<LinkId> {
+        let remote = Remote { labels: link.labels.clone(), aside, astray: false };
+        self.join(pool, link, Some(remote), now)
+    }
+
+    fn join(&self, pool: &PoolName, link: NewLink<'_, L>, remote: Option<Remote>, now: u64) -> Option<LinkId> {
         let (name, pool) = self.pools.get_key_value(pool)?;
         let number = self.number(link.exit);
         let id = LinkId(self.next_link.fetch_add(1, Relaxed));
@@ -202,20 +248,22 @@ impl<L> Fleet<L> {
             Seat { number: id.0, open: AtomicU32::new(0), room: link.room, lost: AtomicBool::new(false), handle: link.handle };
         let mut index = pool.write();
         let at = index.entry(link.exit, || Member::new(link.exit.clone(), name.clone(), number));
-        if index.entries[at as usize].labels != *link.labels {
-            // Where it is now is what its newest link says; nothing may leave from where it was under that name.
-            index.entries[at as usize].links.clear();
-            index.relabel(at, link.labels);
+        if remote.is_none() {
+            index.locate(at, Some(link.labels));
         }
         let entry = &mut index.entries[at as usize];
-        if entry.links.is_empty() {
+        if !entry.links.iter().any(Joined::is_own) {
             // It has just shown that it is there. Spread, so that a fleet that arrives at once is not checked at once.
             let spread = self.settings.health.check_interval / 32 * u64::from(16 + number % 16);
             entry.member.check_at.store(now.saturating_add(spread), Relaxed);
         }
         entry.member.agree(link.terms);
         entry.draining = link.terms.draining;
-        entry.links.push(Joined { seat: Arc::new(seat), draining: false });
+        let is_remote = remote.is_some();
+        entry.links.push(Joined { seat: Arc::new(seat), draining: false, remote });
+        if is_remote {
+            index.locate(at, None);
+        }
         index.settle(at);
         self.keep_half(&mut index, now);
         Some(id)
@@ -235,11 +283,22 @@ impl<L> Fleet<L> {
         });
     }
 
+    /// Puts in force what the other gateway says of its exit: whether it takes no tunnels, whether it is set aside.
+    pub fn stand(&self, pool: &PoolName, exit: &ExitId, link: LinkId, draining: bool, aside: bool, now: u64) {
+        self.change_links(pool, exit, now, |links| {
+            for joined in links.iter_mut().filter(|joined| joined.seat.number == link.0) {
+                joined.draining = draining;
+                joined.remote.iter_mut().for_each(|remote| remote.aside = aside);
+            }
+        });
+    }
+
     fn change_links(&self, pool: &PoolName, exit: &ExitId, now: u64, change: impl FnOnce(&mut Vec<Joined<L>>)) {
         let Some(pool) = self.pools.get(pool) else { return };
         let mut index = pool.write();
         let Some(at) = index.by_id.get(exit).copied() else { return };
         change(&mut index.entries[at as usize].links);
+        index.locate(at, None);
         index.settle(at);
         index.forget_if_gone(at, now);
         self.keep_half(&mut index, now);
@@ -254,8 +313,28 @@ impl<L> Fleet<L> {
             entry.member.agree(terms);
             entry.draining = terms.draining;
             index.settle(at);
+            index.tell(at);
             self.keep_half(&mut index, now);
         }
+    }
+
+    /// A lease of this very exit over a link of its own, ejected or not, within its cap: for another gateway's tunnel.
+    ///
+    /// # Errors
+    /// It has none that takes tunnels, or carries its most.
+    pub fn lease(&self, exit: &ExitId) -> Result<Lease<L>, NoLease> {
+        let mut none = NoLease::Gone;
+        for pool in self.pools.values() {
+            let index = pool.read();
+            let entry = index.by_id.get(exit).map(|at| &index.entries[*at as usize]).filter(|entry| !entry.draining);
+            if let Some((entry, seat)) = entry.and_then(|entry| Some((entry, entry.own_link()?))) {
+                match Lease::take(&entry.member, seat) {
+                    Some(lease) => return Ok(lease),
+                    None => none = NoLease::Full,
+                }
+            }
+        }
+        Err(none)
     }
 
     /// An exit of the pool that is what was wanted and not one of `avoid`.
@@ -395,7 +474,8 @@ impl<L> Fleet<L> {
             let index = pool.read();
             let begin = |at: u32| {
                 let entry = index.entries.get(at as usize).filter(|entry| entry.is_there())?;
-                let seat = &entry.links.iter().find(|joined| !joined.draining)?.seat;
+                // What another gateway holds it looks after itself.
+                let seat = entry.own_link()?;
                 let is_due = match entry.record.ejected {
                     Some((_, until)) => until <= now,
                     None => entry.member.check_at.load(Relaxed) <= now,
@@ -415,6 +495,33 @@ impl<L> Fleet<L> {
             }
         }
         due
+    }
+
+    /// Lets back the exits of other gateways whose time out is over: no check from here could tell how they are.
+    pub fn let_back_remote(&self, now: u64) {
+        for pool in self.pools.values() {
+            let back = |index: &Index<L>| -> Vec<u32> {
+                let over = |at: &&u32| {
+                    let entry = index.entries.get(**at as usize);
+                    entry.is_some_and(|entry| {
+                        entry.is_there()
+                            && entry.own_link().is_none()
+                            && entry.record.ejected.is_some_and(|(_, until)| until <= now)
+                    })
+                };
+                index.ejected.iter().filter(over).copied().collect()
+            };
+            if back(&pool.read()).is_empty() {
+                continue;
+            }
+            let mut index = pool.write();
+            for at in back(&index) {
+                let entry = &mut index.entries[at as usize];
+                let member = entry.member.clone();
+                entry.record.let_back(&member, now);
+                index.settle(at);
+            }
+        }
     }
 
     /// Tells how a check went: whether it succeeded.
@@ -544,6 +651,35 @@ impl<L> Fleet<L> {
 }
 
 impl<L: Clone> Fleet<L> {
+    /// What another gateway may be told of an exit; `None` when it has no link of its own.
+    pub fn own(&self, exit: &ExitId) -> Option<Own<L>> {
+        self.pools.values().find_map(|pool| {
+            let index = pool.read();
+            let entry = index.by_id.get(exit).map(|at| &index.entries[*at as usize])?;
+            let links = entry.links.iter().filter(|joined| joined.is_own()).map(|joined| joined.seat.handle.clone());
+            let cap = entry.member.cap.load(Relaxed);
+            Some(Own {
+                offered: Some(entry.offered()).filter(|offered| *offered != Offered::No)?,
+                pool: entry.member.pool.clone(),
+                labels: entry.labels.clone(),
+                weight: entry.member.weight.load(Relaxed) as u16,
+                max_tunnels: (cap != u32::MAX).then_some(cap),
+                links: links.collect(),
+            })
+        })
+    }
+
+    /// The exits that have links of their own.
+    pub fn own_exits(&self) -> Vec<ExitId> {
+        let mut exits = Vec::new();
+        for pool in self.pools.values() {
+            let index = pool.read();
+            let own = index.entries.iter().filter(|(_, entry)| entry.offered() != Offered::No);
+            exits.extend(own.map(|(_, entry)| entry.member.id.clone()));
+        }
+        exits
+    }
+
     /// The links of an exit, in whatever pools it is.
     pub fn links(&self, exit: &ExitId) -> Vec<L> {
         let mut links = Vec::new();

@@ -109,6 +109,45 @@ pub(crate) struct Joined<L> {
     pub(crate) seat: Arc<Seat<L>>,
     /// One of its ends takes no new tunnels.
     pub(crate) draining: bool,
+    /// Of a link over another gateway, what that says of the exit; none of the exit's own.
+    pub(crate) remote: Option<Remote>,
+}
+
+/// An exit in another gateway's words.
+pub(crate) struct Remote {
+    pub(crate) labels: Labels,
+    /// It has set the exit aside.
+    pub(crate) aside: bool,
+    /// It sees the exit at another place than counts here: nothing may leave from there under this one's name.
+    pub(crate) astray: bool,
+}
+
+impl<L> Joined<L> {
+    pub(crate) fn is_own(&self) -> bool {
+        self.remote.is_none()
+    }
+
+    fn takes_tunnels(&self) -> bool {
+        !self.draining && self.remote.as_ref().is_none_or(|remote| !remote.astray)
+    }
+
+    fn is_aside(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.aside)
+    }
+}
+
+/// An exit as other gateways may be told of it: going by its own links only.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Offered {
+    /// It has none.
+    #[default]
+    No,
+    /// It takes no tunnels.
+    Draining,
+    /// It was set aside.
+    Aside,
+    /// It takes tunnels.
+    Usable,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -118,7 +157,11 @@ struct Standing {
     /// It would take a tunnel, were it well.
     there: bool,
     usable: bool,
+    offered: Offered,
 }
+
+/// Who hears of exits whose standing, place or terms changed. Called under the pool's lock.
+pub(crate) type Hears = Arc<dyn Fn(&ExitId) + Send + Sync>;
 
 /// A pool's index.
 pub(crate) struct Index<L> {
@@ -138,6 +181,7 @@ pub(crate) struct Index<L> {
     pub(crate) there: usize,
     /// Exits that take one.
     pub(crate) usable: usize,
+    pub(crate) hears: Option<Hears>,
 }
 
 impl<L> Default for Index<L> {
@@ -154,21 +198,44 @@ impl<L> Default for Index<L> {
             labels_kept: 0,
             there: 0,
             usable: 0,
+            hears: None,
         }
     }
 }
 
 impl<L> Entry<L> {
-    /// The link that takes the next tunnel: of those with room the one with the fewest.
+    /// The link that takes the next tunnel: of those with room the one with the fewest, its own before another gateway's.
     pub(crate) fn best_link(&self) -> Option<&Arc<Seat<L>>> {
-        let open = |joined: &&Joined<L>| joined.seat.open.load(Relaxed);
-        let free = self.links.iter().filter(|joined| !joined.draining && open(joined) < joined.seat.room);
-        free.min_by_key(open).map(|joined| &joined.seat)
+        let open = |joined: &Joined<L>| joined.seat.open.load(Relaxed);
+        let free = self.links.iter().filter(|joined| joined.takes_tunnels() && open(joined) < joined.seat.room);
+        free.min_by_key(|joined| (joined.is_aside(), !joined.is_own(), open(joined))).map(|joined| &joined.seat)
+    }
+
+    /// A link of its own that takes questions.
+    pub(crate) fn own_link(&self) -> Option<&Arc<Seat<L>>> {
+        let own = self.links.iter().filter(|joined| joined.is_own() && !joined.draining);
+        own.min_by_key(|joined| joined.seat.open.load(Relaxed)).map(|joined| &joined.seat)
     }
 
     /// Whether it takes tunnels of sessions that are bound to it: ejected or not, but not without a link.
     pub(crate) fn is_there(&self) -> bool {
-        !self.draining && self.links.iter().any(|joined| !joined.draining)
+        !self.draining && self.links.iter().any(Joined::takes_tunnels)
+    }
+
+    fn is_aside(&self) -> bool {
+        self.record.ejected.is_some() || self.links.iter().all(|joined| joined.is_aside() || !joined.takes_tunnels())
+    }
+
+    pub(crate) fn offered(&self) -> Offered {
+        if !self.links.iter().any(Joined::is_own) {
+            Offered::No
+        } else if self.draining || self.own_link().is_none() {
+            Offered::Draining
+        } else if self.record.ejected.is_some() {
+            Offered::Aside
+        } else {
+            Offered::Usable
+        }
     }
 }
 
@@ -195,8 +262,31 @@ impl<L> Index<L> {
         at
     }
 
-    /// Moves an entry to where its newest link says it is.
-    pub(crate) fn relabel(&mut self, at: u32, labels: &Labels) {
+    /// Moves an entry to where its newest link says it is; what another gateway says counts only where nobody was asked here.
+    pub(crate) fn locate(&mut self, at: u32, own: Option<&Labels>) {
+        let entry = &mut self.entries[at as usize];
+        let labels = match own {
+            Some(labels) => {
+                // Older links of its own that said otherwise take nothing new from here on.
+                let moved = entry.labels != *labels;
+                entry.links.retain(|joined| !joined.is_own() || !moved);
+                labels.clone()
+            }
+            None if entry.links.iter().any(Joined::is_own) => entry.labels.clone(),
+            None => match entry.links.iter().rev().find_map(|joined| joined.remote.as_ref()) {
+                Some(remote) => remote.labels.clone(),
+                None => return,
+            },
+        };
+        for remote in entry.links.iter_mut().filter_map(|joined| joined.remote.as_mut()) {
+            remote.astray = remote.labels != labels;
+        }
+        if entry.labels != labels {
+            self.relabel(at, &labels);
+        }
+    }
+
+    fn relabel(&mut self, at: u32, labels: &Labels) {
         // Not between the two labels: the first one is not yet anybody's.
         if self.labels.len() >= 2 * self.labels_kept.max(MOST_UNUSED) {
             self.sweep_labels();
@@ -234,7 +324,8 @@ impl<L> Index<L> {
     pub(crate) fn settle(&mut self, at: u32) {
         let entry = &self.entries[at as usize];
         let (there, out) = (entry.is_there(), entry.record.ejected.is_some());
-        let standing = Standing { connected: !entry.links.is_empty(), there, usable: there && !out };
+        let usable = there && !entry.is_aside();
+        let standing = Standing { connected: !entry.links.is_empty(), there, usable, offered: entry.offered() };
         match out {
             true => self.ejected.insert(at),
             false => self.ejected.remove(&at),
@@ -265,6 +356,9 @@ impl<L> Index<L> {
         if was == standing {
             return;
         }
+        if was.offered != standing.offered {
+            self.tell(at);
+        }
         let change = |count: usize, was: bool, is: bool| (count + usize::from(is)).saturating_sub(usize::from(was));
         self.there = change(self.there, was.there, standing.there);
         self.usable = change(self.usable, was.usable, standing.usable);
@@ -286,6 +380,13 @@ impl<L> Index<L> {
             }
         }
         self.entries[at as usize].counted = standing;
+    }
+
+    /// Tells whoever hears of changes.
+    pub(crate) fn tell(&self, at: u32) {
+        if let Some(hears) = &self.hears {
+            hears(&self.entries[at as usize].member.id);
+        }
     }
 
     fn put(&mut self, key: Place, kind: usize, at: u32) {
@@ -359,7 +460,8 @@ impl<L> Index<L> {
             assert_eq!(self.by_number.get(&entry.member.number), Some(&(at as u32)));
             let out = entry.record.ejected.is_some();
             assert_eq!(self.ejected.contains(&(at as u32)), out);
-            assert_eq!(entry.counted.usable, entry.is_there() && !out);
+            assert_eq!(entry.counted.usable, entry.is_there() && !entry.is_aside());
+            assert_eq!(entry.counted.offered, entry.offered());
             for (kind, key) in entry.place.keys().into_iter().enumerate() {
                 let slot = entry.slots[kind];
                 match key.filter(|_| entry.counted.usable) {
@@ -379,7 +481,7 @@ impl<L> Index<L> {
             assert_eq!(bucket.connected, connected.get(place).copied().unwrap_or(0), "{place:?}");
         }
         assert_eq!(self.there, self.entries.iter().filter(|(_, e)| e.is_there()).count());
-        let usable = self.entries.iter().filter(|(_, e)| e.is_there() && e.record.ejected.is_none());
+        let usable = self.entries.iter().filter(|(_, e)| e.is_there() && !e.is_aside());
         assert_eq!(self.usable, usable.count());
     }
 }

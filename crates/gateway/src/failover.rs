@@ -188,6 +188,7 @@ impl Search<'_> {
             port: target.port,
             deadline: Some(deadline.saturating_duration_since(Instant::now())),
             echo,
+            through: None,
         };
         let answer = Box::pin(async move { online.link.connect(ask).await });
         self.open.push(Attempt { lease: pick.lease, started: Instant::now(), answer, _ticket: ticket });

@@ -63,7 +63,7 @@ async fn probe(core: &Core, check: &Check<Arc<Online>>) -> Result<(), String> {
     let echo = configured.is_none();
     let _ticket = echo.then(|| core.gateway.echo.expect(EchoFacts::of_check(online, &request_id)));
     let (host, port) = configured.unwrap_or_else(|| (ECHO_HOST.to_owned(), 80));
-    let ask = Connect { request_id, host, port, deadline: Some(PATIENCE), echo };
+    let ask = Connect { request_id, host, port, deadline: Some(PATIENCE), echo, through: None };
     let (mut tunnel, _connected) = online.link.connect(ask).await.map_err(|error| error.to_string())?;
     if echo {
         let request = format!("HEAD / HTTP/1.1\r\nHost: {ECHO_HOST}\r\nConnection: close\r\n\r\n");

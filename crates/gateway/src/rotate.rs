@@ -181,7 +181,7 @@ impl Gateway {
         let (tell, told) = oneshot::channel();
         lock(&self.rotations.probes).insert(ticket.clone(), (exit.clone(), tell));
         let _probe = Probe { rotations: &self.rotations, ticket: &ticket };
-        let ask = Connect { request_id: ticket.clone(), host: ECHO_HOST.to_owned(), port: 80, deadline: Some(PROBE), echo: true };
+        let ask = Connect { request_id: ticket.clone(), host: ECHO_HOST.to_owned(), port: 80, deadline: Some(PROBE), echo: true, through: None };
         let dialed = async {
             // The tunnel has done its work once it is there.
             drop(link.connect(ask).await.ok()?);

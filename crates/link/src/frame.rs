@@ -61,6 +61,10 @@ pub enum Kind {
     Rotate = 16,
     /// Exit → gateway: what became of a `Rotate`.
     Rotated = 17,
+    /// Gateway that holds exits → gateway it is linked to: an exit of its own, or what has changed of it.
+    Offer = 18,
+    /// The same way: an exit that is no longer there.
+    Withdraw = 19,
 }
 
 impl Kind {
@@ -83,6 +87,8 @@ impl Kind {
             15 => Kind::Blocked,
             16 => Kind::Rotate,
             17 => Kind::Rotated,
+            18 => Kind::Offer,
+            19 => Kind::Withdraw,
             _ => return None,
         })
     }
@@ -97,7 +103,9 @@ impl Kind {
             | Kind::Pong
             | Kind::Drain
             | Kind::Rotate
-            | Kind::Rotated => true,
+            | Kind::Rotated
+            | Kind::Offer
+            | Kind::Withdraw => true,
             Kind::Connect
             | Kind::Connected
             | Kind::Refused
@@ -125,7 +133,9 @@ impl Kind {
             | Kind::Refused
             | Kind::Reset
             | Kind::Rotate
-            | Kind::Rotated => length <= MAX_CONTROL,
+            | Kind::Rotated
+            | Kind::Offer
+            | Kind::Withdraw => length <= MAX_CONTROL,
         }
     }
 }
@@ -243,6 +253,8 @@ pub enum Violation {
     },
     /// It makes us answer but does not read the answers.
     Flood,
+    /// More exits offered than are taken in over this link: over an exit's own, any.
+    TooManyOffers,
 }
 
 impl fmt::Display for Violation {
@@ -268,6 +280,7 @@ impl fmt::Display for Violation {
                 write!(f, "impossible credit on tunnel {tunnel}")
             }
             Violation::Flood => write!(f, "the peer asks but does not read the answers"),
+            Violation::TooManyOffers => write!(f, "the peer offers more exits than are taken in here"),
         }
     }
 }

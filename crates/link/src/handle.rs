@@ -5,7 +5,7 @@ use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
 use crate::{
     mux::{AnswerError, OpenError, Stats},
     tunnel::{Shared, Tunnel},
-    words::{Connect, Connected, Goodbye, LinkEnd, Refusal, ResetReason, Rotate, Rotated},
+    words::{Connect, Connected, Goodbye, LinkEnd, News, Refusal, ResetReason, Rotate, Rotated},
 };
 
 /// A live link. Clones are handles to the same one; it lives as long as its [`crate::shell::Driver`] runs.
@@ -131,6 +131,21 @@ impl Link {
     /// Exit side: the answer to [`Link::rotate_asked`].
     pub fn answer_rotate(&self, rotated: Rotated) {
         self.shared.with(|mux| mux.answer_rotate(rotated));
+    }
+
+    /// Exit side, between gateways: tells the other of an exit. `false`: the link is over. Cancelling it tells nothing.
+    pub async fn tell(&self, news: &News) -> bool {
+        poll_fn(|cx| self.shared.with(|mux| mux.poll_tell(news, cx.waker()))).await
+    }
+
+    /// Gateway side, between gateways: what was told since the last look, in order; `None` when the link is over.
+    /// Cancelling it loses nothing.
+    pub async fn news(&self) -> Option<Vec<News>> {
+        self.until(|link| {
+            let news = link.shared.with(|mux| mux.take_news());
+            if news.is_empty() { link.is_closed().then_some(None) } else { Some(Some(news)) }
+        })
+        .await
     }
 
     async fn until<T>(&self, look: impl Fn(&Link) -> Option<T>) -> T {

@@ -1,9 +1,12 @@
-//! The protocol between a gateway and the exits that dial in: many tunnels over one WebSocket.
+//! The protocol between a gateway and the exits that dial in, and between gateways: many tunnels over one WebSocket.
 //!
 //! An exit dials, upgrades and says `Hello`; the gateway answers `Welcome`. From then on the gateway asks for tunnels
 //! (`Connect`), the exit answers (`Connected` or `Refused`), and both send `Data` within the credit the other side
 //! gave (`Window`). Each side ends its direction (`End`) or breaks the tunnel off (`Reset`). The exit pings; silence
 //! means death.
+//!
+//! A gateway that shares its exits dials another one and plays the exit's part: its [`Hello`] names the gateway, it tells of
+//! each exit (`Offer`, `Withdraw`), and is asked for tunnels [`Through`] one of them.
 //!
 //! - [`frame`]: the header, the kinds, violations.
 //! - [`words`]: what control frames say.
@@ -30,4 +33,6 @@ pub mod words;
 pub use handle::{Asked, ConnectError, Incoming, Link};
 pub use mux::{Limits, Stats};
 pub use tunnel::Tunnel;
-pub use words::{Connect, Connected, Goodbye, Hello, LinkEnd, Refusal, ResetReason, Rotate, Rotated, Welcome};
+pub use words::{
+    Connect, Connected, Goodbye, Hello, LinkEnd, News, Offer, Refusal, ResetReason, Rotate, Rotated, Standing, Through, Welcome,
+};

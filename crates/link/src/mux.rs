@@ -6,13 +6,15 @@
 //!   link could still open has `floor_window` of it set aside, the rest is lent to tunnels whose reader keeps up
 //!   (`mux/credit.rs`);
 //! - written and not yet sent: `unsent_per_tunnel` and `unsent_per_link`, and one batch (`mux/send.rs`);
-//! - answers to the peer's frames: 256 KiB, then it is a flood.
+//! - answers to the peer's frames: 256 KiB, then it is a flood;
+//! - exits offered and not yet looked at: `offers` of them (`mux/offers.rs`).
 //!
 //! A chunk that was handed out is its reader's memory; it weighs at most [`crate::frame::MAX_DATA`].
 
 mod credit;
 mod lifecycle;
 mod limits;
+mod offers;
 mod receive;
 mod send;
 #[cfg(test)]
@@ -29,7 +31,7 @@ use bytes::Bytes;
 
 use crate::{
     frame,
-    words::{Connect, Connected, LinkEnd, Refusal, ResetReason, Rotate, Rotated},
+    words::{Connect, Connected, LinkEnd, News, Refusal, ResetReason, Rotate, Rotated},
 };
 
 pub use limits::Limits;
@@ -186,6 +188,10 @@ pub struct Mux {
     rotate: Option<Rotate>,
     /// Gateway: the last answer.
     rotated: Option<Rotated>,
+    /// Gateway: what the gateway at the other end told of its exits and nobody has looked at.
+    news: Vec<News>,
+    /// Exit: whoever waits for room to tell more.
+    teller: Option<Waker>,
     end: Option<LinkEnd>,
     stats: Stats,
 
@@ -222,6 +228,8 @@ impl Mux {
             peer_draining: false,
             rotate: None,
             rotated: None,
+            news: Vec::new(),
+            teller: None,
             end: None,
             stats: Stats::default(),
             driver: None,

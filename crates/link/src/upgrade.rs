@@ -131,14 +131,33 @@ pub async fn ask_link<IO: AsyncRead + AsyncWrite + Unpin>(
     path: &str,
     token: &str,
 ) -> Result<Bytes, UpgradeError> {
-    let key = random_key()?;
     let authorization = format!("Bearer {token}");
-    let headers = [
-        ("Authorization", authorization.as_str()),
-        ("Sec-WebSocket-Version", "13"),
-        ("Sec-WebSocket-Key", key.as_str()),
-        ("Sec-WebSocket-Protocol", PROTOCOL),
-    ];
+    ask_websocket(io, authority, path, Some(("Authorization", authorization.as_str()))).await
+}
+
+/// [`ask_link`] of one who has shown who it is already, by its certificate.
+///
+/// # Errors
+/// No link.
+pub async fn ask_known_link<IO: AsyncRead + AsyncWrite + Unpin>(
+    io: &mut IO,
+    authority: &str,
+    path: &str,
+) -> Result<Bytes, UpgradeError> {
+    ask_websocket(io, authority, path, None).await
+}
+
+async fn ask_websocket<IO: AsyncRead + AsyncWrite + Unpin>(
+    io: &mut IO,
+    authority: &str,
+    path: &str,
+    proof: Option<(&str, &str)>,
+) -> Result<Bytes, UpgradeError> {
+    let key = random_key()?;
+    let headers: Vec<(&str, &str)> = proof
+        .into_iter()
+        .chain([("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", key.as_str()), ("Sec-WebSocket-Protocol", PROTOCOL)])
+        .collect();
     let (answer, rest) = ask(io, authority, path, "websocket", &headers).await?;
     let accept = answer.get(header::SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
     if accept != Some(accept_key(key.as_bytes()).as_bytes()) {

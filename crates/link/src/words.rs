@@ -50,6 +50,9 @@ pub struct Hello {
     /// What became of the last [`Rotate`]: its answer may have been lost with the link it came by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotated: Option<Rotated>,
+    /// The name of the gateway that says this, when it is one and offers its exits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
 }
 
 /// The gateway's yes to [`Hello`].
@@ -101,6 +104,81 @@ pub struct Rotated {
     pub why: Option<String>,
 }
 
+/// An exit that a gateway offers to another one; said again when any of it changes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Offer {
+    /// Its id in the ledger.
+    pub exit: String,
+    /// The pool it serves.
+    pub pool: String,
+    /// Where it is: country, state, city, as [`Hello`] spells them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// State.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// City.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub city: Option<String>,
+    /// Autonomous system number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asn: Option<u32>,
+    /// Carrier or provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<String>,
+    /// Its share of the traffic against that of the others.
+    pub weight: u16,
+    /// Most tunnels at once; unset is no cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tunnels: Option<u32>,
+    /// Whether it takes tunnels now.
+    pub standing: Standing,
+    /// Its agent's name and version.
+    #[serde(default)]
+    pub agent: String,
+    /// Connected since, in Unix seconds.
+    #[serde(default)]
+    pub since: i64,
+}
+
+/// Whether an exit takes tunnels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It does.
+    #[default]
+    Usable,
+    /// It failed too often: none but those of sessions that keep to it.
+    Aside,
+    /// None at all; the open ones may finish.
+    Draining,
+}
+
+/// What the gateway at the other end tells of its exits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum News {
+    /// An exit is there, or has changed.
+    Offer(Offer),
+    /// The exit with this id is gone.
+    Withdraw(String),
+}
+
+/// `Withdraw` as sent.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct WithdrawWire {
+    pub(crate) exit: String,
+}
+
+/// Between gateways: which of the asked one's exits a tunnel goes through.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Through {
+    /// The exit's id.
+    pub exit: String,
+    /// What the echo target is to answer, when it is the target: the exit dials back to the gateway that holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo: Option<String>,
+}
+
 /// A tunnel asked for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Connect {
@@ -114,6 +192,8 @@ pub struct Connect {
     pub deadline: Option<Duration>,
     /// The target is the gateway's own echo: the exit dials back to the gateway it is linked to.
     pub echo: bool,
+    /// Through which exit, when it is a gateway that is asked; unset for an exit.
+    pub through: Option<Through>,
 }
 
 /// What the exit reports of a target that accepted.
@@ -242,6 +322,8 @@ pub(crate) struct ConnectWire {
     deadline_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     echo: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    through: Option<Through>,
     pub(crate) window: u32,
 }
 
@@ -254,6 +336,7 @@ impl ConnectWire {
             port: connect.port,
             deadline_ms: connect.deadline.map(|d| d.as_millis().try_into().unwrap_or(u64::MAX)),
             echo: connect.echo,
+            through: connect.through.clone(),
             window,
         })
     }
@@ -265,6 +348,7 @@ impl ConnectWire {
             port: self.port,
             deadline: self.deadline_ms.map(Duration::from_millis),
             echo: self.echo,
+            through: self.through,
         }
     }
 }
@@ -318,6 +402,23 @@ impl Fit for ResetReason {
 impl Fit for Rotated {
     fn fit(self) -> Rotated {
         Rotated { id: plain(cut(self.id, 64)), ok: self.ok, why: self.why.map(|why| plain(cut(why, 512))) }
+    }
+}
+
+impl Fit for Offer {
+    fn fit(self) -> Offer {
+        let label = |text: Option<String>| text.map(|text| plain(cut(text, 128)));
+        Offer {
+            exit: plain(cut(self.exit, 64)),
+            pool: plain(cut(self.pool, 64)),
+            country: label(self.country),
+            state: label(self.state),
+            city: label(self.city),
+            // 100 characters at enrolment, of four bytes at most.
+            carrier: self.carrier.map(|carrier| plain(cut(carrier, 400))),
+            agent: plain(cut(self.agent, 128)),
+            ..self
+        }
     }
 }
 

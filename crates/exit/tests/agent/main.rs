@@ -186,7 +186,7 @@ fn to(address: SocketAddr) -> Connect {
         host: address.ip().to_string(),
         port: address.port(),
         deadline: Some(Duration::from_secs(5)),
-        echo: false,
+        ..Connect::default()
     }
 }
 

@@ -231,6 +231,7 @@ impl Mux {
         self.staged = Vec::new();
         self.unsent = 0;
         self.wakes.extend(self.incoming_waker.take());
+        self.wakes.extend(self.teller.take());
         let wakes = &mut self.wakes;
         self.tunnels.retain(|_, entry| {
             entry.unsent = VecDeque::new();

@@ -29,6 +29,8 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// Silence that means the peer is dead.
     pub dead: Duration,
+    /// Exits that the peer may offer and that nobody has looked at yet; none from an exit.
+    pub offers: usize,
 }
 
 impl Default for Limits {
@@ -45,6 +47,7 @@ impl Default for Limits {
             quantum: 32 * 1024,
             heartbeat: Duration::from_secs(3),
             dead: Duration::from_secs(9),
+            offers: 0,
         }
     }
 }

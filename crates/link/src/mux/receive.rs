@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use super::{Entry, FLOOD, Limits, Mux, Phase, Side};
 use crate::{
     frame::{self, Frame, Kind, Violation},
-    words::{ConnectWire, ConnectedWire, Fit, Goodbye, LinkEnd, Refusal, ResetReason, Rotated, decode_json},
+    words::{ConnectWire, ConnectedWire, Fit, Goodbye, LinkEnd, News, Refusal, ResetReason, Rotated, WithdrawWire, decode_json},
 };
 
 /// Chunks of at least this length may stay slices of their message …
@@ -77,13 +77,17 @@ impl Mux {
                 self.rotated = Some(decode_json::<Rotated>(kind, &payload)?.fit());
                 self.changed = true;
             }
+            (Kind::Offer, Side::Gateway) => self.on_news(News::Offer(decode_json(kind, &payload)?))?,
+            (Kind::Withdraw, Side::Gateway) => {
+                self.on_news(News::Withdraw(decode_json::<WithdrawWire>(kind, &payload)?.exit))?;
+            }
             (Kind::Goodbye, _) => {
                 let why: Goodbye = decode_json(kind, &payload)?;
                 self.fail(LinkEnd::Goodbye(why));
             }
             (Kind::Hello | Kind::Welcome, _)
             | (Kind::Connect | Kind::Pong | Kind::Rotate, Side::Gateway)
-            | (Kind::Connected | Kind::Refused | Kind::Ping | Kind::Rotated, Side::Exit) => {
+            | (Kind::Connected | Kind::Refused | Kind::Ping | Kind::Rotated | Kind::Offer | Kind::Withdraw, Side::Exit) => {
                 return Err(Violation::OutOfPlace { kind, tunnel });
             }
         }
@@ -252,9 +256,13 @@ impl Mux {
             // Broken off, but their tasks have not noticed yet.
             || self.tunnels.len() >= 2 * self.limits.max_tunnels + Limits::SLACK;
         if self.draining || full {
-            let why = if self.draining { "the exit is draining" } else { "the exit's tunnel limit is reached" };
+            // One that leaves has not failed: nobody should hold it against it.
+            let (slug, why) = match self.draining {
+                true => ("draining", "the exit is draining"),
+                false => ("exit_refused", "the exit's tunnel limit is reached"),
+            };
             self.stats.tunnels += 1;
-            let refusal = Refusal::new("exit_refused").with_detail(why);
+            let refusal = Refusal::new(slug).with_detail(why);
             crate::words::encode_json(&mut self.control, Kind::Refused, tunnel, &refusal);
             return Ok(());
         }

@@ -103,6 +103,7 @@ impl Mux {
             frame::encode(head, Kind::Pong, 0, &pong);
         }
         self.take_control(head);
+        self.wake_teller();
         // Data must not overtake the `Connected` of its tunnel.
         if self.control.is_empty() {
             mem::swap(body, &mut self.staged);

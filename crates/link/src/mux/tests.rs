@@ -1,5 +1,7 @@
 //! Both ends in one process, joined by a wire with a latency and a simulated clock.
 
+mod offers;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -131,7 +133,7 @@ fn batch(mux: &mut Mux) -> Option<Bytes> {
 }
 
 fn target() -> Connect {
-    Connect { request_id: "r1".into(), host: "example.test".into(), port: 443, deadline: None, echo: false }
+    Connect { request_id: "r1".into(), host: "example.test".into(), port: 443, deadline: None, echo: false, through: None }
 }
 
 fn connected() -> Connected {
@@ -506,7 +508,7 @@ fn draining_takes_no_new_tunnels() {
     pair.settle();
     assert!(matches!(
         pair.gateway.poll_answer(crossing, Waker::noop()),
-        Poll::Ready(Err(AnswerError::Refused(refusal))) if refusal.slug == "exit_refused"
+        Poll::Ready(Err(AnswerError::Refused(refusal))) if refusal.slug == "draining"
     ));
     assert_eq!(pair.gateway.open(&target(), pair.now), Err(OpenError::Draining));
     assert_eq!(pair.stuff(End::G, id), 32 * 1024, "open ones go on");
