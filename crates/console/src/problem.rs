@@ -199,7 +199,7 @@ impl From<DeskError> for Problem {
             DeskError::Conflict(_) => Self::new(Kind::Conflict, detail),
             DeskError::Refused(_) => Self::new(Kind::StoreRefused, detail),
             DeskError::Unclear(_) => Self::new(Kind::StoreUnclear, detail),
-            DeskError::Rotate(RotateError::Offline | RotateError::NoHook | RotateError::Busy) => {
+            DeskError::Rotate(RotateError::Offline | RotateError::Elsewhere(_) | RotateError::NoHook | RotateError::Busy) => {
                 Self::new(Kind::Conflict, detail)
             }
             DeskError::Rotate(RotateError::Failed(_)) => Self::new(Kind::ExitFailed, detail),

@@ -151,6 +151,7 @@ pub(crate) fn exit(exit: &Exit, online: Option<&ExitStatus>) -> Value {
                 "pool": online.pool,
                 "tunnels": online.tunnels,
                 "links": online.links,
+                "gateway": online.gateway,
                 "rtt_ms": online.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
                 "since": online.since.to_string(),
                 "agent": online.agent,

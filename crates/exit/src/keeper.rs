@@ -186,6 +186,7 @@ impl Keeper {
             tunnels_in_all: Some(settings.max_tunnels),
             rotate_ms: rotate.map(|rotate| u32::try_from(rotate.timeout.as_millis()).unwrap_or(u32::MAX)),
             rotated: self.agent.last_rotated(),
+            gateway: None,
         }
     }
 

@@ -29,6 +29,7 @@ struct Inner {
     retry_after: Option<Duration>,
     detail: Option<String>,
     found_at: Option<String>,
+    relayed_by: Option<String>,
     attempts: u16,
     params: Vec<(&'static str, String)>,
     rate_limit: Option<RateLimit>,
@@ -59,6 +60,7 @@ impl Fault {
             retry_after: None,
             detail: None,
             found_at: None,
+            relayed_by: None,
             attempts: 1,
             params: Vec::new(),
             rate_limit: None,
@@ -152,6 +154,17 @@ impl Fault {
     /// Names the exit that found the fault: it stands in front of this hop in `Proxy-Status`.
     pub fn with_found_at(mut self, exit: impl Display) -> Fault {
         self.0.found_at = Some(fact::bounded(exit, LONGEST_NAME));
+        self
+    }
+
+    /// The gateway between this hop and the exit, if there is one.
+    pub fn relayed_by(&self) -> Option<&str> {
+        self.0.relayed_by.as_deref()
+    }
+
+    /// Names the gateway between this hop and the exit that found the fault: in `Proxy-Status` it stands between the two.
+    pub fn with_relayed_by(mut self, gateway: impl Display) -> Fault {
+        self.0.relayed_by = Some(fact::bounded(gateway, LONGEST_NAME));
         self
     }
 

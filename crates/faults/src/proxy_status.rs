@@ -21,7 +21,9 @@ pub(crate) fn fault_value(fault: &Fault, hop: &str) -> String {
         push(&mut value, format_args!("; attempts={}", fault.attempts()));
     }
     if fault.found_at().is_some() {
-        push(&mut value, format_args!(", {}", bare_item(hop)));
+        for hop in fault.relayed_by().into_iter().chain([hop]) {
+            push(&mut value, format_args!(", {}", bare_item(hop)));
+        }
     }
     value
 }
@@ -41,12 +43,17 @@ pub fn append_member(existing: Option<&str>, member: &str) -> String {
     value
 }
 
-/// The `Proxy-Status` of a success through an exit: the exit's member if there is one, then this hop's.
-/// `received_status` is the target's status on a forwarded answer, none on the 200 to a CONNECT.
-pub fn success_headers(existing: Option<&str>, exit: Option<&str>, hop: &str, received_status: Option<u16>) -> String {
+/// The `Proxy-Status` of a success: the members of those `on_the_way` from the target (an exit, the gateway that holds it), then
+/// this hop's. `received_status` is the target's status on a forwarded answer, none on the 200 to a CONNECT.
+pub fn success_headers<'a>(
+    existing: Option<&str>,
+    on_the_way: impl IntoIterator<Item = &'a str>,
+    hop: &str,
+    received_status: Option<u16>,
+) -> String {
     let mut value = before(existing);
-    if let Some(exit) = exit {
-        push_item(&mut value, exit);
+    for name in on_the_way {
+        push_item(&mut value, name);
         value.push_str(", ");
     }
     push_success(&mut value, hop, received_status);
@@ -208,6 +215,7 @@ mod tests {
         assert_eq!(append_member(Some("a \"b"), "gw"), "gw");
         assert_eq!(append_member(None, "gw"), "gw");
         assert_eq!(success_headers(None, Some("x1"), "gw", None), "x1, gw");
+        assert_eq!(success_headers(None, ["1x", "gw2"], "gw", Some(200)), "\"1x\", gw2, gw; received-status=200");
     }
 
     #[test]

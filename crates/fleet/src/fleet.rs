@@ -87,6 +87,15 @@ pub struct NewLink<'a, L> {
     pub handle: L,
 }
 
+/// What another gateway says of an exit of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Says {
+    /// It takes no new tunnels.
+    pub draining: bool,
+    /// It failed too often: it takes none but those of sessions that keep to it.
+    pub aside: bool,
+}
+
 /// A link's number, for [`Fleet::leave`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkId(u64);
@@ -233,14 +242,13 @@ impl<L> Fleet<L> {
         self.join(pool, link, None, now)
     }
 
-    /// Enters a way to an exit over another gateway: it is used when the exit has no link of its own with room, and never
-    /// checked from here. `aside`: the other gateway has set the exit aside.
-    pub fn enter_remote(&self, pool: &PoolName, link: NewLink<'_, L>, aside: bool, now: u64) -> Option<LinkId> {
-        let remote = Remote { labels: link.labels.clone(), aside, astray: false };
-        self.join(pool, link, Some(remote), now)
+    /// Enters a way to an exit over another gateway, and what that says of it: it is used when the exit has no link of its own
+    /// with room, and never checked from here.
+    pub fn enter_remote(&self, pool: &PoolName, link: NewLink<'_, L>, says: Says, now: u64) -> Option<LinkId> {
+        self.join(pool, link, Some(says), now)
     }
 
-    fn join(&self, pool: &PoolName, link: NewLink<'_, L>, remote: Option<Remote>, now: u64) -> Option<LinkId> {
+    fn join(&self, pool: &PoolName, link: NewLink<'_, L>, says: Option<Says>, now: u64) -> Option<LinkId> {
         let (name, pool) = self.pools.get_key_value(pool)?;
         let number = self.number(link.exit);
         let id = LinkId(self.next_link.fetch_add(1, Relaxed));
@@ -248,7 +256,7 @@ impl<L> Fleet<L> {
             Seat { number: id.0, open: AtomicU32::new(0), room: link.room, lost: AtomicBool::new(false), handle: link.handle };
         let mut index = pool.write();
         let at = index.entry(link.exit, || Member::new(link.exit.clone(), name.clone(), number));
-        if remote.is_none() {
+        if says.is_none() {
             index.locate(at, Some(link.labels));
         }
         let entry = &mut index.entries[at as usize];
@@ -259,9 +267,10 @@ impl<L> Fleet<L> {
         }
         entry.member.agree(link.terms);
         entry.draining = link.terms.draining;
-        let is_remote = remote.is_some();
-        entry.links.push(Joined { seat: Arc::new(seat), draining: false, remote });
-        if is_remote {
+        let remote = says.map(|says| Remote { labels: link.labels.clone(), aside: says.aside, astray: false });
+        let draining = says.is_some_and(|says| says.draining);
+        entry.links.push(Joined { seat: Arc::new(seat), draining, remote });
+        if says.is_some() {
             index.locate(at, None);
         }
         index.settle(at);
@@ -283,12 +292,12 @@ impl<L> Fleet<L> {
         });
     }
 
-    /// Puts in force what the other gateway says of its exit: whether it takes no tunnels, whether it is set aside.
-    pub fn stand(&self, pool: &PoolName, exit: &ExitId, link: LinkId, draining: bool, aside: bool, now: u64) {
+    /// Puts in force what the other gateway says of its exit now.
+    pub fn stand(&self, pool: &PoolName, exit: &ExitId, link: LinkId, says: Says, now: u64) {
         self.change_links(pool, exit, now, |links| {
             for joined in links.iter_mut().filter(|joined| joined.seat.number == link.0) {
-                joined.draining = draining;
-                joined.remote.iter_mut().for_each(|remote| remote.aside = aside);
+                joined.draining = says.draining;
+                joined.remote.iter_mut().for_each(|remote| remote.aside = says.aside);
             }
         });
     }
@@ -640,7 +649,8 @@ impl<L> Fleet<L> {
         for pool in self.pools.values() {
             let index = pool.read();
             index.audit();
-            assert!((index.there - index.usable) * 2 <= index.there, "more than half are set aside");
+            let set_aside = index.entries.iter().filter(|(_, entry)| entry.is_there() && entry.record.ejected.is_some());
+            assert!(set_aside.count() * 2 <= index.there, "more than half are set aside");
         }
     }
 

@@ -29,7 +29,7 @@ mod sessions;
 mod tests;
 mod wanted;
 
-pub use fleet::{Bound, Census, Fleet, FleetSettings, LinkId, NewLink, NoLease, NoPick, Own, Pick, Standing, Stay, Terms};
+pub use fleet::{Bound, Census, Fleet, FleetSettings, LinkId, NewLink, NoLease, NoPick, Own, Pick, Says, Standing, Stay, Terms};
 pub use health::{Ailment, Check, Health, HealthSettings, Outcome};
 pub use inventory::Offered;
 pub use member::Lease;

@@ -18,6 +18,8 @@ pub struct Bound {
     pub listeners: Vec<SocketAddr>,
     /// Where exits dial in.
     pub exits: Option<SocketAddr>,
+    /// Where other gateways dial in.
+    pub cluster: Option<SocketAddr>,
 }
 
 /// A door for clients, as one event loop is given it.
@@ -28,8 +30,8 @@ pub(crate) struct ClientDoor {
     pub(crate) listener: ListenerSettings,
 }
 
-/// The door for exits, as one event loop is given it.
-pub(crate) struct ExitsDoor {
+/// The door for exits or for other gateways, as one event loop is given it.
+pub(crate) struct LinkDoor {
     pub(crate) socket: TcpListener,
     pub(crate) activated: bool,
 }
@@ -41,6 +43,7 @@ pub(crate) struct Entrances {
     passed: Vec<TcpListener>,
     clients: Vec<Entrance>,
     exits: Option<Entrance>,
+    cluster: Option<Entrance>,
     next: u64,
 }
 
@@ -65,16 +68,28 @@ pub(crate) struct Plan {
 impl Entrances {
     /// None yet, for so many event loops. A passed socket is used for the listener with its address.
     pub(crate) fn new(workers: usize, passed: Vec<TcpListener>) -> Self {
-        Self { workers, passed, clients: Vec::new(), exits: None, next: 0 }
+        Self { workers, passed, clients: Vec::new(), exits: None, cluster: None, next: 0 }
     }
 
     /// Opens the door for exits, for every event loop.
-    pub(crate) fn open_exits(&mut self, settings: &Settings) -> Result<Vec<Option<ExitsDoor>>, String> {
-        let Some(door) = &settings.exits else { return Ok((0..self.workers).map(|_| None).collect()) };
-        let (entrance, sockets) = self.open(0, door.address)?;
+    pub(crate) fn open_exits(&mut self, settings: &Settings) -> Result<Vec<Option<LinkDoor>>, String> {
+        let (entrance, doors) = self.open_links(settings.exits.as_ref().map(|door| door.address))?;
+        self.exits = entrance;
+        Ok(doors)
+    }
+
+    /// Opens the door for other gateways, for every event loop.
+    pub(crate) fn open_cluster(&mut self, settings: &Settings) -> Result<Vec<Option<LinkDoor>>, String> {
+        let (entrance, doors) = self.open_links(settings.cluster.as_ref().map(|cluster| cluster.address))?;
+        self.cluster = entrance;
+        Ok(doors)
+    }
+
+    fn open_links(&self, address: Option<SocketAddr>) -> Result<(Option<Entrance>, Vec<Option<LinkDoor>>), String> {
+        let Some(address) = address else { return Ok((None, (0..self.workers).map(|_| None).collect())) };
+        let (entrance, sockets) = self.open(0, address)?;
         let activated = entrance.activated;
-        self.exits = Some(entrance);
-        Ok(sockets.into_iter().map(|socket| Some(ExitsDoor { socket, activated })).collect())
+        Ok((Some(entrance), sockets.into_iter().map(|socket| Some(LinkDoor { socket, activated })).collect()))
     }
 
     /// The doors for these listeners: one whose address has a door keeps it, the others are bound now.
@@ -111,8 +126,9 @@ impl Entrances {
 
     /// Where everything listens once the plan is adopted.
     pub(crate) fn bound_with(&self, plan: &Plan) -> Bound {
-        let exits = self.exits.as_ref().map(|entrance| entrance.bound);
-        Bound { listeners: plan.clients.iter().map(|entrance| entrance.bound).collect(), exits }
+        let bound = |entrance: &Option<Entrance>| entrance.as_ref().map(|entrance| entrance.bound);
+        let listeners = plan.clients.iter().map(|entrance| entrance.bound).collect();
+        Bound { listeners, exits: bound(&self.exits), cluster: bound(&self.cluster) }
     }
 
     /// Whether clients come in by a socket that waits for this gateway's successor.

@@ -13,7 +13,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
 use tokio_rustls::TlsAcceptor;
 
@@ -35,7 +35,7 @@ pub(crate) struct Echo {
 type Ticket = (String, Option<String>);
 
 /// What the gateway saw of a request.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct EchoFacts {
     key: String,
     pool: String,
@@ -69,6 +69,17 @@ impl EchoFacts {
             request_id: request_id.to_owned(),
             target: target.to_string(),
         }
+    }
+
+    /// For the gateway that holds the exit: that is where the exit dials back.
+    pub(crate) fn to_wire(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Of a request that came in at another gateway; `exit` is the one that it leaves through and dials back.
+    pub(crate) fn from_wire(text: &str, exit: &ExitId, request_id: &str) -> Option<Self> {
+        let facts: Self = serde_json::from_str(text).ok()?;
+        Some(Self { exit: Some(exit.to_string()), request_id: request_id.to_owned(), ..facts })
     }
 
     /// Of an active check: nobody's request.

@@ -86,7 +86,11 @@ async fn converse(core: Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin + 
         _ => ("404 Not Found", "this is the door for exits: /v1/link"),
     };
     tracing::info!(%peer, status = refusal.0, why = refusal.1, "an exit was turned away");
-    let (status, why) = refusal;
+    turn_away(io, refusal.0, refusal.1).await;
+}
+
+/// Answers in one line of text, and closes.
+pub(crate) async fn turn_away(mut io: impl AsyncWrite + Unpin, status: &str, why: &str) {
     let answer = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{why}\n",
         why.len() + 1
@@ -143,6 +147,7 @@ async fn link(
             pool,
             labels,
             link,
+            holder: None,
             agent: hello.agent,
             since: Timestamp::now(),
             tunnels_in_all: hello.tunnels_in_all,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use outgate_faults::fact::Seconds;
 use outgate_faults::{Fault, Layer, Slug, raise};
 use outgate_fleet::{Ailment, Bound, NoPick, Outcome, Stay};
-use outgate_link::{Connect, ConnectError, Connected, Refusal, Tunnel};
+use outgate_link::{Connect, ConnectError, Connected, Refusal, Through, Tunnel};
 use outgate_store::ExitId;
 
 use crate::admit::Permit;
@@ -181,14 +181,19 @@ impl Search<'_> {
         let online = pick.lease.link().clone();
         self.tried.push(online.id.clone());
         let echo = is_echo(target);
-        let ticket = echo.then(|| core.gateway.echo.expect(EchoFacts::of(permit, Some(&online), request_id, target)));
+        let facts = echo.then(|| EchoFacts::of(permit, Some(&online), request_id, target));
+        let (through, ticket) = match online.is_own() {
+            true => (None, facts.map(|facts| core.gateway.echo.expect(facts))),
+            // It dials back to the gateway that holds it.
+            false => (Some(Through { exit: online.id.to_string(), echo: facts.map(|facts| facts.to_wire()) }), None),
+        };
         let ask = Connect {
             request_id: request_id.to_owned(),
             host: target.host.to_string(),
             port: target.port,
             deadline: Some(deadline.saturating_duration_since(Instant::now())),
             echo,
-            through: None,
+            through,
         };
         let answer = Box::pin(async move { online.link.connect(ask).await });
         self.open.push(Attempt { lease: pick.lease, started: Instant::now(), answer, _ticket: ticket });
@@ -229,8 +234,9 @@ impl Search<'_> {
     }
 
     fn judge(&self, error: ConnectError, attempt: &Attempt) -> Verdict {
-        let at = attempt.lease.exit();
-        let of_exit = |fault: Fault, ailment| Verdict::Exit(fault.with_found_at(at), ailment);
+        let ailment = ailment(&error);
+        let found = |fault: Fault| found_at(&attempt.lease, fault);
+        let of_exit = |fault: Fault| Verdict::Exit(found(fault), ailment);
         let verdict = match error {
             ConnectError::Refused(refusal) => {
                 let fault = refused(&refusal);
@@ -240,18 +246,16 @@ impl Search<'_> {
                     | Slug::DnsTimeout
                     | Slug::ConnectTimeout
                     | Slug::TargetRefused
-                    | Slug::TargetReset => Verdict::Blames(fault.with_found_at(at)),
-                    // It says itself that it is busy or about to go: no reason to doubt it.
-                    Slug::Overloaded | Slug::Draining => of_exit(fault, None),
-                    Slug::ExitTimeout => of_exit(fault, Some(Ailment::TimedOut)),
-                    slug if slug.row().layer == Layer::Exit => of_exit(fault, Some(Ailment::Refused)),
-                    _ => Verdict::Final(fault.with_found_at(at)),
+                    | Slug::TargetReset => Verdict::Blames(found(fault)),
+                    Slug::Overloaded | Slug::Draining => of_exit(fault),
+                    slug if slug.row().layer == Layer::Exit => of_exit(fault),
+                    _ => Verdict::Final(found(fault)),
                 }
             }
-            ConnectError::Reset(reason) => of_exit(raise::exit_lost().with_detail(reason), Some(Ailment::Refused)),
-            ConnectError::Lost(end) => of_exit(raise::exit_lost().with_detail(end), Some(Ailment::Lost)),
-            ConnectError::Full | ConnectError::Draining => of_exit(raise::exit_refused().with_detail(error), None),
-            ConnectError::TooLong => Verdict::Final(raise::exit_refused().with_detail(error).with_found_at(at)),
+            ConnectError::Reset(reason) => of_exit(raise::exit_lost().with_detail(reason)),
+            ConnectError::Lost(end) => of_exit(raise::exit_lost().with_detail(end)),
+            ConnectError::Full | ConnectError::Draining => of_exit(raise::exit_refused().with_detail(error)),
+            ConnectError::TooLong => Verdict::Final(found(raise::exit_refused().with_detail(error))),
         };
         match verdict {
             // Whoever keeps to an exit wants to know what its address meets.
@@ -327,9 +331,33 @@ impl Search<'_> {
         if !self.blaming.is_empty() || self.open.is_empty() {
             return self.give_up();
         }
-        let exit = self.open.swap_remove(0).lease.exit().clone();
+        let silent = self.open.swap_remove(0).lease;
         let budget = Seconds(self.errand.settings.timeouts.setup);
-        self.told(raise::exit_timeout(budget).with_found_at(exit))
+        self.told(found_at(&silent, raise::exit_timeout(budget)))
+    }
+}
+
+/// A fault that an exit found, with the way to it.
+fn found_at(lease: &Lease, fault: Fault) -> Fault {
+    let fault = fault.with_found_at(lease.exit());
+    match &lease.link().holder {
+        Some(holder) => fault.with_relayed_by(&holder.gateway),
+        None => fault,
+    }
+}
+
+/// What counts against the exit of a set-up that failed.
+pub(crate) fn ailment(error: &ConnectError) -> Option<Ailment> {
+    match error {
+        ConnectError::Refused(refusal) => match refused(refusal).slug() {
+            Slug::ExitTimeout => Some(Ailment::TimedOut),
+            slug if slug.row().layer == Layer::Exit => Some(Ailment::Refused),
+            // The target's, or it says itself that it is busy or about to go: no reason to doubt it.
+            _ => None,
+        },
+        ConnectError::Reset(_) => Some(Ailment::Refused),
+        ConnectError::Lost(_) => Some(Ailment::Lost),
+        ConnectError::Full | ConnectError::Draining | ConnectError::TooLong => None,
     }
 }
 

@@ -8,13 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use outgate_fleet::{Check, FleetSettings, Health, HealthSettings, LinkId, NewLink, NoPick, Outcome, Pick, Stay, Terms};
+use outgate_fleet::{
+    Check, FleetSettings, Health, HealthSettings, LinkId, NewLink, NoLease, NoPick, Outcome, Own, Pick, Says, Stay, Terms,
+};
 use outgate_link::{Goodbye, Link};
 use outgate_store::live::{ExitHealth, ExitStatus};
 use outgate_store::{Exit, ExitId, ExitState, Labels, PoolName, SecretHash};
 
 pub(crate) use outgate_fleet::Wanted;
 
+use crate::peers::Changes;
 use crate::settings::Settings;
 
 /// A right to a tunnel through an exit; it counts as the exit's load until it drops.
@@ -24,6 +27,8 @@ pub(crate) type Lease = outgate_fleet::Lease<Arc<Online>>;
 pub(crate) struct Fleet {
     enrolled: RwLock<Enrolled>,
     exits: outgate_fleet::Fleet<Arc<Online>>,
+    /// The exits with links here that come, go or change.
+    pub(crate) changes: Arc<Changes>,
     epoch: Instant,
     /// The exits that were enrolled before the start and have not dialled in since, counted by the pool that the operator says.
     awaited: Mutex<Awaited>,
@@ -44,18 +49,36 @@ struct Enrolled {
     resting: HashSet<ExitId>,
 }
 
-/// A connected exit's link. An exit with several links has several of these.
+/// A connected exit's link, or the way to it over another gateway. An exit with several has several of these.
 pub(crate) struct Online {
     pub(crate) id: ExitId,
     pub(crate) pool: PoolName,
     pub(crate) labels: Labels,
+    /// Its own, or that of the gateway which holds it.
     pub(crate) link: Link,
+    /// The gateway that holds it; none is this one.
+    pub(crate) holder: Option<Holder>,
     pub(crate) agent: String,
     pub(crate) since: Timestamp,
     /// Most tunnels the exit carries over all its links, as it says.
     pub(crate) tunnels_in_all: Option<u32>,
     /// How long it may take to change its address; `None`: it can't.
     pub(crate) rotates: Option<Duration>,
+}
+
+/// Another gateway that an exit is linked to.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) gateway: Arc<str>,
+    /// The exit's share of the traffic, as that gateway's ledger has it.
+    pub(crate) weight: u16,
+}
+
+impl Online {
+    /// Whether the exit is linked to this gateway.
+    pub(crate) fn is_own(&self) -> bool {
+        self.holder.is_none()
+    }
 }
 
 impl Fleet {
@@ -74,8 +97,11 @@ impl Fleet {
             check_interval: nanos(rules.check_interval),
         };
         let pools = settings.pools.iter().map(|pool| pool.name.clone());
+        let changes = Arc::<Changes>::default();
+        let hears = changes.clone();
         let exits = outgate_fleet::Fleet::new(pools, FleetSettings { health, sessions: settings.sessions.most });
-        Self { enrolled: RwLock::new(enrolled), exits, epoch, awaited: Mutex::new(awaited) }
+        let exits = exits.telling(move |exit| hears.note(exit));
+        Self { enrolled: RwLock::new(enrolled), exits, changes, epoch, awaited: Mutex::new(awaited) }
     }
 
     /// The exit whose token this is.
@@ -92,8 +118,8 @@ impl Fleet {
         }
         self.enrolled.write().unwrap_or_else(PoisonError::into_inner).put(exit);
         self.agree(&id);
-        for link in self.exits.links(&id) {
-            tell_state(&link.link, state);
+        for online in self.exits.links(&id).into_iter().filter(|online| online.is_own()) {
+            tell_state(&online.link, state);
         }
     }
 
@@ -108,10 +134,7 @@ impl Fleet {
 
     /// Enters a link that was welcomed. `None`: its pool is gone.
     pub(crate) fn enter(&self, online: &Arc<Online>) -> Option<LinkId> {
-        let terms = self.terms(&online.id, std::slice::from_ref(online));
-        let room = u32::try_from(online.link.max_tunnels()).unwrap_or(u32::MAX);
-        let new = NewLink { exit: &online.id, labels: &online.labels, terms, room, handle: online.clone() };
-        let id = self.exits.enter(&online.pool, new, self.now())?;
+        let id = self.exits.enter(&online.pool, self.new_link(online), self.now())?;
         self.awaited().forget(&online.id);
         // A change while the exit was being welcomed found no link to tell: tell it now.
         self.agree(&online.id);
@@ -120,6 +143,44 @@ impl Fleet {
             tell_state(&online.link, state);
         }
         Some(id)
+    }
+
+    /// Enters a way over another gateway. `None`: there is no such pool here.
+    pub(crate) fn enter_remote(&self, online: &Arc<Online>, says: Says) -> Option<LinkId> {
+        let id = self.exits.enter_remote(&online.pool, self.new_link(online), says, self.now())?;
+        self.awaited().forget(&online.id);
+        self.agree(&online.id);
+        Some(id)
+    }
+
+    /// Puts in force what another gateway says of its exit now.
+    pub(crate) fn stand(&self, online: &Online, link: LinkId, says: Says) {
+        self.exits.stand(&online.pool, &online.id, link, says, self.now());
+    }
+
+    fn new_link<'a>(&self, online: &'a Arc<Online>) -> NewLink<'a, Arc<Online>> {
+        NewLink {
+            exit: &online.id,
+            labels: &online.labels,
+            terms: self.terms(&online.id, std::slice::from_ref(online)),
+            room: u32::try_from(online.link.max_tunnels()).unwrap_or(u32::MAX),
+            handle: online.clone(),
+        }
+    }
+
+    /// An exit with links here, as another gateway may be told of it.
+    pub(crate) fn own(&self, exit: &ExitId) -> Option<Own<Arc<Online>>> {
+        self.exits.own(exit)
+    }
+
+    /// The exits with links here.
+    pub(crate) fn own_exits(&self) -> Vec<ExitId> {
+        self.exits.own_exits()
+    }
+
+    /// A right to a tunnel through this very exit, over a link of its own.
+    pub(crate) fn lease(&self, exit: &ExitId) -> Result<Lease, NoLease> {
+        self.exits.lease(exit)
     }
 
     /// Gives an exit no new tunnels for a while, or again.
@@ -146,7 +207,10 @@ impl Fleet {
     /// What an exit is given: what the operator says, within what it says itself over its links.
     fn terms(&self, id: &ExitId, links: &[Arc<Online>]) -> Terms {
         let enrolled = self.enrolled.read().unwrap_or_else(PoisonError::into_inner);
-        let mut terms = enrolled.find(id).map(terms).unwrap_or_default();
+        let elsewhere = || links.iter().find_map(|online| online.holder.as_ref());
+        // A ledger of its own does not know the other gateways' exits.
+        let told = || elsewhere().map(|holder| Terms { weight: holder.weight, ..Terms::default() });
+        let mut terms = enrolled.find(id).map(terms).or_else(told).unwrap_or_default();
         let own = links.iter().filter_map(|online| online.tunnels_in_all).min();
         terms.max_tunnels = terms.max_tunnels.into_iter().chain(own).min();
         terms.draining |= enrolled.resting.contains(id);
@@ -227,6 +291,11 @@ impl Fleet {
         self.exits.checked(check, succeeded, self.now());
     }
 
+    /// Lets back the exits of other gateways whose time out is over.
+    pub(crate) fn let_back_remote(&self) {
+        self.exits.let_back_remote(self.now());
+    }
+
     /// Forgets what nobody needs any more.
     pub(crate) fn sweep(&self) {
         self.exits.sweep(self.now());
@@ -238,10 +307,16 @@ impl Fleet {
         let at = |then: u64| now + SignedDuration::from_nanos((i128::from(then) - i128::from(nanos)) as i64);
         let status = |standing: outgate_fleet::Standing<Arc<Online>>| {
             let oldest = standing.links.iter().min_by_key(|online| online.since)?;
+            let own = || standing.links.iter().filter(|online| online.is_own());
+            let holder = standing.links.iter().find_map(|online| online.holder.as_ref()).filter(|_| own().next().is_none());
             Some(ExitStatus {
-                tunnels: standing.links.iter().map(|online| online.link.open_tunnels() as u64).sum(),
+                tunnels: match holder {
+                    None => own().map(|online| online.link.open_tunnels() as u64).sum(),
+                    Some(_) => standing.load.into(),
+                },
                 links: standing.links.len() as u64,
-                rtt: standing.links.iter().filter_map(|online| online.link.rtt()).min(),
+                rtt: own().filter_map(|online| online.link.rtt()).min(),
+                gateway: holder.map(|holder| holder.gateway.to_string()),
                 since: oldest.since,
                 agent: oldest.agent.clone(),
                 health: match standing.health {

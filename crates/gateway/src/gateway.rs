@@ -31,12 +31,13 @@ use crate::listen::{self, Closing, Doors};
 use crate::load::{Load, watch};
 use crate::offers::Offers;
 use crate::own::{Counted, denied};
+use crate::peers::{Peers, keep_linked};
 use crate::places::Places;
 use crate::reconfigure::{NewConfiguration, way_out};
 use crate::record::Writer;
 use crate::remembered::Remembered;
 use crate::rotate::Rotations;
-use crate::settings::Settings;
+use crate::settings::{PeerAddress, Settings};
 use crate::settle::{self, Keeping, Settling, settle};
 use crate::shutdown::Drain;
 use crate::tally::Tally;
@@ -57,6 +58,7 @@ pub struct Gateway {
     pub(crate) remembered: Remembered,
     pub(crate) echo: Echo,
     pub(crate) rotations: Rotations,
+    pub(crate) peers: Peers,
     /// The places of clients' connections.
     pub(crate) places: Arc<Places>,
     /// Exits have their own: a flood at one door leaves the other open.
@@ -119,6 +121,7 @@ impl Gateway {
         let settings = Arc::new(settings);
         let mut entrances = Entrances::new(settings.workers, passed);
         let exit_doors = entrances.open_exits(&settings)?;
+        let peer_doors = entrances.open_cluster(&settings)?;
         let mut plan = entrances.plan(&settings.listeners)?;
         let bound = entrances.bound_with(&plan);
         let client_doors = std::mem::take(&mut plan.doors);
@@ -141,6 +144,7 @@ impl Gateway {
             remembered: Remembered::new(),
             echo: Echo::new(settings.echo.clone()),
             rotations: Rotations::default(),
+            peers: Peers::new(&settings),
             exit_door: bound.exits,
             entrances: tokio::sync::Mutex::new(entrances),
             places: Arc::new(Places::new(limits.connections, limits.connections_per_source)),
@@ -157,8 +161,9 @@ impl Gateway {
             settings: RwLock::new(settings.clone()),
         });
         let mut threads = Vec::new();
-        for (number, (clients, exits)) in client_doors.into_iter().zip(exit_doors).enumerate() {
-            let doors = Doors { clients, exits };
+        let doors = client_doors.into_iter().zip(exit_doors).zip(peer_doors);
+        for (number, ((clients, exits), peers)) in doors.enumerate() {
+            let doors = Doors { clients, exits, peers };
             // Built here so that a broken DNS configuration is an error at start, not in a thread.
             let egress = Egress::new(way_out(&settings, &bound))?;
             let mut seed = [0; 8];
@@ -175,6 +180,7 @@ impl Gateway {
                             tokio::task::spawn_local(keep(core.clone()));
                             tokio::task::spawn_local(watch(core.gateway.clone()));
                         }
+                        tokio::task::spawn_local(keep_linked(core.clone(), number));
                         listen::run(core, doors, commands).await
                     }
                 });
@@ -234,9 +240,14 @@ impl Gateway {
         self.loops.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Requests in flight on all event loops.
+    /// Requests in flight on all event loops, and tunnels of other gateways that go through here.
     pub async fn in_flight(&self) -> usize {
-        self.ask_all(Command::Count).await
+        self.ask_all(Command::Count).await + self.peers.relayed()
+    }
+
+    /// Puts another list of peers in force: the gateways that are offered this one's exits.
+    pub fn put_peers(&self, peers: Vec<PeerAddress>) {
+        self.peers.put(peers);
     }
 
     /// Puts a question to every event loop and sums up the answers.

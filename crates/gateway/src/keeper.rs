@@ -38,6 +38,7 @@ pub(crate) async fn keep(core: Rc<Core>) {
         if looks.is_multiple_of(SWEEP) {
             core.gateway.fleet.sweep();
         }
+        core.gateway.fleet.let_back_remote();
         for check in core.gateway.fleet.due(AT_ONCE.saturating_sub(running.get())) {
             let (core, running) = (core.clone(), running.clone());
             running.set(running.get() + 1);

@@ -17,8 +17,8 @@
 //! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them and on the `ends`
 //! of keys, `rotate` has an exit change its address; `places` and `load` bound what is carried at once, `sessions` finds what is
 //! in flight when a key is suspended, `recount` what it used when its periods run otherwise, `own` and `remembered` are what a
-//! key's owner may ask; [`gateway`] starts it all, `shutdown` ends it, `reconfigure` puts changed settings in force, `activity`
-//! knows when ending cuts nobody short.
+//! key's owner may ask, `peers` shares exits with other gateways; [`gateway`] starts it all, `shutdown` ends it, `reconfigure`
+//! puts changed settings in force, `activity` knows when ending cuts nobody short.
 //!
 //! To add a new check to admission: 1. find its stage in `admit` (the order is SPEC's and binds); 2. return the
 //! catalogue's fault; 3. add its provocation to the end-to-end tests.
@@ -55,6 +55,7 @@ mod memory;
 mod offers;
 mod own;
 mod page;
+mod peers;
 mod places;
 pub mod policy;
 mod pump;

@@ -20,10 +20,11 @@ use tokio_rustls::TlsAcceptor;
 use crate::client::Client;
 use crate::client_door::enter;
 use crate::core::Core;
-use crate::doors::{BACKLOG, ClientDoor, ExitsDoor};
+use crate::doors::{BACKLOG, ClientDoor, LinkDoor};
 use crate::exit_door::{admit_exit, unasked};
 use crate::foreign::Foreign;
 use crate::gateway::Command;
+use crate::peers::admit_peer;
 use crate::record::Record;
 use crate::settings::ListenerSettings;
 use crate::stream::Stream;
@@ -39,15 +40,19 @@ const OVERLOADED_ALERT: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50];
 /// What one event loop begins with.
 pub(crate) struct Doors {
     pub(crate) clients: Vec<ClientDoor>,
-    pub(crate) exits: Option<ExitsDoor>,
+    pub(crate) exits: Option<LinkDoor>,
+    /// For other gateways.
+    pub(crate) peers: Option<LinkDoor>,
 }
 
 /// Runs one event loop until it is told to stop.
 pub(crate) async fn run(core: Rc<Core>, doors: Doors, mut commands: Receiver<Command>) -> io::Result<()> {
     let mut open = OpenDoors::default();
     open.agree(&core, doors.clients)?;
-    if let Some(door) = doors.exits {
-        open.open_exits(&core, door)?;
+    for (door, whose) in [(doors.exits, Whose::Exits), (doors.peers, Whose::Peers)] {
+        if let Some(door) = door {
+            open.open_links(&core, door, whose)?;
+        }
     }
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     loop {
@@ -99,7 +104,7 @@ pub(crate) enum Closing {
 #[derive(Default)]
 struct OpenDoors {
     clients: HashMap<u64, OpenDoor>,
-    exits: Option<(bool, Keeper)>,
+    links: Vec<(bool, Keeper)>,
 }
 
 struct OpenDoor {
@@ -130,17 +135,17 @@ impl OpenDoors {
         Ok(())
     }
 
-    fn open_exits(&mut self, core: &Rc<Core>, door: ExitsDoor) -> io::Result<()> {
+    fn open_links(&mut self, core: &Rc<Core>, door: LinkDoor, whose: Whose) -> io::Result<()> {
         let (keeper, closed) = oneshot::channel();
-        spawn_local(accept_exits(core.clone(), TcpListener::from_std(door.socket)?, closed));
-        self.exits = Some((door.activated, keeper));
+        spawn_local(accept_links(core.clone(), TcpListener::from_std(door.socket)?, whose, closed));
+        self.links.push((door.activated, keeper));
         Ok(())
     }
 
     fn close(&mut self, which: Closing) {
         let goes = |activated| which == Closing::All || activated;
         self.clients.retain(|_, door| !goes(door.listener.borrow().activated));
-        self.exits.take_if(|(activated, _)| goes(*activated));
+        self.links.retain(|(activated, _)| !goes(*activated));
     }
 }
 
@@ -194,7 +199,15 @@ fn waiting(socket: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)>
     (0..BACKLOG).map_while(accept).flatten()
 }
 
-async fn accept_exits(core: Rc<Core>, socket: TcpListener, mut closed: oneshot::Receiver<()>) {
+/// Whose links a door is for.
+#[derive(Clone, Copy)]
+enum Whose {
+    Exits,
+    /// Other gateways'.
+    Peers,
+}
+
+async fn accept_links(core: Rc<Core>, socket: TcpListener, whose: Whose, mut closed: oneshot::Receiver<()>) {
     let short = Cell::new(false);
     loop {
         let accepted = tokio::select! {
@@ -206,12 +219,17 @@ async fn accept_exits(core: Rc<Core>, socket: TcpListener, mut closed: oneshot::
             Ok(place) => {
                 let core = core.clone();
                 spawn_local(async move {
-                    let tls = core.settings().exits.as_ref().and_then(|door| door.tls.clone()).map(TlsAcceptor::from);
-                    admit_exit(core, io, peer, tls).await;
+                    match whose {
+                        Whose::Exits => {
+                            let tls = core.settings().exits.as_ref().and_then(|door| door.tls.clone()).map(TlsAcceptor::from);
+                            admit_exit(core, io, peer, tls).await;
+                        }
+                        Whose::Peers => admit_peer(core, io, peer).await,
+                    }
                     drop(place);
                 });
             }
-            // An exit comes again by itself; its operator reads why it must.
+            // It comes again by itself; its operator reads why it must.
             Err(fault) => unasked(&core, peer, &fault),
         }
     }

@@ -28,7 +28,7 @@ pub struct Reconfigured {
 
 impl Gateway {
     /// Puts these settings in force, but for the name, the number of event loops, the pools, the records, the echo target's
-    /// certificate and the address for exits, which stay as they were at the start. Requests and tunnels that are open keep to
+    /// certificate and the addresses for exits and other gateways, which stay as they were at the start. Requests and tunnels that are open keep to
     /// the settings that they began under.
     ///
     /// # Errors
@@ -45,6 +45,9 @@ impl Gateway {
         let doors = std::mem::take(&mut plan.doors);
         let (opened, closed) = entrances.adopt(&mut plan);
         self.bound(&settings.limits);
+        if let Some(cluster) = &settings.cluster {
+            self.peers.put(cluster.peers.clone());
+        }
         let settings = Arc::new(settings);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings.clone();
         for ((event_loop, egress), doors) in self.event_loops().into_iter().zip(egresses).zip(doors) {
@@ -70,6 +73,6 @@ pub(crate) fn way_out(settings: &Settings, bound: &Bound) -> EgressSettings {
         guard: settings.guard.clone(),
         connect_timeout: settings.timeouts.connect,
         sources: settings.sources.clone(),
-        own: bound.listeners.iter().chain(&bound.exits).copied().collect(),
+        own: bound.listeners.iter().chain(&bound.exits).chain(&bound.cluster).copied().collect(),
     }
 }

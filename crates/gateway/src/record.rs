@@ -50,6 +50,8 @@ pub(crate) struct Record {
     pub(crate) key: Option<String>,
     pub(crate) pool: Option<String>,
     pub(crate) exit: Option<String>,
+    /// The gateway that the exit is linked to, when it is another one.
+    pub(crate) gateway: Option<String>,
     pub(crate) country: Option<String>,
     pub(crate) session: Option<String>,
     /// The exit that the session was with before.
@@ -91,6 +93,8 @@ struct Line<'a> {
     pool: &'a Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: &'a Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     country: &'a Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,6 +210,7 @@ impl Recorder {
             address: record.address.as_deref(),
             pool: &record.pool,
             exit: &record.exit,
+            gateway: &record.gateway,
             country: &record.country,
             session: &record.session,
             session_moved: &record.session_moved,

@@ -123,9 +123,10 @@ impl Rotations {
 impl Gateway {
     /// Asks an exit for another address and waits for what comes of it.
     pub(crate) async fn rotate(&self, exit: &ExitId) -> Result<Rotation, RotateError> {
-        let online = self.fleet.links(exit);
+        let (online, elsewhere): (Vec<_>, Vec<_>) = self.fleet.links(exit).into_iter().partition(|online| online.is_own());
         if online.is_empty() {
-            return Err(RotateError::Offline);
+            let holder = elsewhere.first().and_then(|online| online.holder.as_ref());
+            return Err(holder.map_or(RotateError::Offline, |holder| RotateError::Elsewhere(holder.gateway.to_string())));
         }
         let limit = online.iter().find_map(|online| online.rotates).ok_or(RotateError::NoHook)?.min(LONGEST_HOOK);
         let turn = self.rotations.begin(exit)?;
@@ -156,7 +157,8 @@ impl Gateway {
 
     /// The links of an exit that take questions, the newest last.
     fn live_links(&self, exit: &ExitId) -> impl DoubleEndedIterator<Item = Link> {
-        let links = self.fleet.links(exit).into_iter().map(|online| online.link.clone());
+        let own = self.fleet.links(exit).into_iter().filter(|online| online.is_own());
+        let links = own.map(|online| online.link.clone());
         links.filter(|link| !link.is_closed() && !link.is_draining()).collect::<Vec<_>>().into_iter()
     }
 
@@ -181,7 +183,14 @@ impl Gateway {
         let (tell, told) = oneshot::channel();
         lock(&self.rotations.probes).insert(ticket.clone(), (exit.clone(), tell));
         let _probe = Probe { rotations: &self.rotations, ticket: &ticket };
-        let ask = Connect { request_id: ticket.clone(), host: ECHO_HOST.to_owned(), port: 80, deadline: Some(PROBE), echo: true, through: None };
+        let ask = Connect {
+            request_id: ticket.clone(),
+            host: ECHO_HOST.to_owned(),
+            port: 80,
+            deadline: Some(PROBE),
+            echo: true,
+            through: None,
+        };
         let dialed = async {
             // The tunnel has done its work once it is there.
             drop(link.connect(ask).await.ok()?);

@@ -313,6 +313,7 @@ async fn switched(
 async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, visit: &mut Visit, fault: Fault) -> Served {
     let teller =
         Teller { hop: &visit.settings.name, request_id: &visit.id, realm: "outgate", date: &core.date(), docs_url: None };
+    let fault = visit.placed(fault);
     let answer = fault.answer(&listener.dialect, &teller);
     let answer = page::for_browser(answer, &visit.id, &client.buffer, listener);
     // What follows an unreadable request can't be trusted; a gateway that shuts down has nothing more to say.

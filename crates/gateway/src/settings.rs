@@ -1,5 +1,6 @@
 //! What a gateway is told at start and by a reload, checked: real durations, addresses and names, nothing optional that is required.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// Where exits dial in.
     pub exits: Option<ExitDoorSettings>,
+    /// The other gateways; none is a gateway on its own.
+    pub cluster: Option<ClusterSettings>,
     /// Ports and rules.
     pub policy: Policy,
     /// How exits are tried, checked and set aside.
@@ -60,10 +63,15 @@ impl Settings {
     pub(crate) fn reloaded_over(self, present: &Self) -> Self {
         let exits =
             present.exits.clone().map(|door| ExitDoorSettings { tls: self.exits.map_or(door.tls, |new| new.tls), ..door });
+        let cluster = match (self.cluster, &present.cluster) {
+            (Some(new), Some(present)) => Some(ClusterSettings { address: present.address, ..new }),
+            (_, present) => present.clone(),
+        };
         Self {
             name: present.name.clone(),
             workers: present.workers,
             exits,
+            cluster,
             pools: present.pools.clone(),
             default_pool: present.default_pool.clone(),
             records: present.records.clone(),
@@ -139,6 +147,35 @@ pub struct ExitDoorSettings {
     pub address: SocketAddr,
     /// TLS (`wss://`); none is plain (`ws://`).
     pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// How gateways share their exits. Both ends of each link show a certificate of the same authority.
+#[derive(Clone)]
+pub struct ClusterSettings {
+    /// Where other gateways dial in; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// TLS towards those that dial in: it requires their certificate.
+    pub server: Arc<rustls::ServerConfig>,
+    /// TLS towards those that are dialed: it shows this gateway's certificate.
+    pub client: Arc<rustls::ClientConfig>,
+    /// The gateways that are offered this one's exits.
+    pub peers: Vec<PeerAddress>,
+}
+
+/// Where another gateway's door is. Its certificate must name the host.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PeerAddress {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
 }
 
 /// A pool.

@@ -59,6 +59,8 @@ impl Running {
     pub async fn shut_down(mut self, deadline: Duration) -> usize {
         let gateway = self.gateway.clone();
         gateway.drain.begin();
+        // The other gateways are told before one of them finds out.
+        gateway.peers.drain();
         let until = Instant::now() + deadline;
         if gateway.entrances.lock().await.are_activated() {
             gateway.ask_all(|tell| Command::CloseDoors(Closing::HandedOn, tell)).await;
@@ -66,7 +68,8 @@ impl Running {
         } else {
             gateway.is_done(Command::Count, until).await;
         }
-        let cut = gateway.ask_all(|tell| Command::CutAll(raise::draining(), tell)).await;
+        let cut = gateway.ask_all(|tell| Command::CutAll(raise::draining(), tell)).await + gateway.peers.relayed();
+        gateway.peers.close();
         // Whoever waits at our own doors is let in to be told why not, and those that were cut write their records.
         gateway.ask_all(|tell| Command::CloseDoors(Closing::All, tell)).await;
         gateway.is_done(Command::CountBusy, Instant::now() + FAREWELL).await;
@@ -91,7 +94,7 @@ impl Running {
 impl Gateway {
     /// Waits until there is nothing left of what is counted, or until then.
     async fn is_done(&self, count: impl Fn(mpsc::Sender<usize>) -> Command, until: Instant) {
-        while self.ask_all(&count).await > 0 && Instant::now() < until {
+        while self.ask_all(&count).await + self.peers.relayed() > 0 && Instant::now() < until {
             tokio::time::sleep(LOOK).await;
         }
     }

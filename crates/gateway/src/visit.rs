@@ -129,6 +129,14 @@ impl Visit {
         Ok(permit)
     }
 
+    /// Names the gateway between this one and the exit that found a fault.
+    pub(crate) fn placed(&self, fault: Fault) -> Fault {
+        match &self.record.gateway {
+            Some(gateway) if fault.found_at().is_some() && fault.relayed_by().is_none() => fault.with_relayed_by(gateway),
+            _ => fault,
+        }
+    }
+
     /// Notes what a fault says of the way.
     pub(crate) fn refused(&mut self, fault: &Fault) {
         if self.record.stage >= Stage::Dial {
@@ -136,6 +144,7 @@ impl Visit {
         }
         if self.record.exit.is_none() {
             self.record.exit = fault.found_at().map(str::to_owned);
+            self.record.gateway = fault.relayed_by().map(str::to_owned);
         }
     }
 
@@ -171,6 +180,7 @@ impl Visit {
         self.record.session_moved = dialed.moved_from.map(|exit| exit.to_string());
         if let Some(exit) = dialed.exit {
             self.record.exit = Some(exit.id.to_string());
+            self.record.gateway = exit.holder.as_ref().map(|holder| holder.gateway.to_string());
             self.record.country = exit.labels.country.map(|c| c.to_string());
         }
         Ok(dialed.upstream)
@@ -180,6 +190,7 @@ impl Visit {
     pub(crate) fn reuse(&mut self, before: &Record) {
         self.record.address.clone_from(&before.address);
         self.record.exit.clone_from(&before.exit);
+        self.record.gateway.clone_from(&before.gateway);
         self.record.country.clone_from(&before.country);
     }
 
@@ -191,7 +202,8 @@ impl Visit {
         if received.is_some() {
             put(&["Via: 1.1 ", hop, "\r\n"]);
         }
-        let status = success_headers(before, record.exit.as_deref(), hop, received);
+        let on_the_way = record.exit.as_deref().into_iter().chain(record.gateway.as_deref());
+        let status = success_headers(before, on_the_way, hop, received);
         put(&["Proxy-Status: ", &status, "\r\nX-Outgate-Request-Id: ", &self.id]);
         put(&["\r\nX-Outgate-Exit: ", record.exit.as_deref().unwrap_or("direct"), "\r\n"]);
         if let Some(country) = &record.country {

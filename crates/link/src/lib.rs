@@ -31,7 +31,7 @@ pub mod upgrade;
 pub mod words;
 
 pub use handle::{Asked, ConnectError, Incoming, Link};
-pub use mux::{Limits, Stats};
+pub use mux::{Limits, Rest, Stats};
 pub use tunnel::Tunnel;
 pub use words::{
     Connect, Connected, Goodbye, Hello, LinkEnd, News, Offer, Refusal, ResetReason, Rotate, Rotated, Standing, Through, Welcome,

@@ -72,6 +72,15 @@ pub enum OpenError {
     TooLong,
 }
 
+/// What a tunnel that was broken off still has to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rest {
+    /// Everything that was sent, up to its end.
+    Whole,
+    /// Nothing that could be taken for the whole.
+    Lost,
+}
+
 /// Frames and bytes of a link since it began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stats {

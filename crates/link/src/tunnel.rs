@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    mux::{Mux, StreamError},
+    mux::{Mux, Rest, StreamError},
     words::ResetReason,
 };
 
@@ -103,6 +103,11 @@ impl Tunnel {
     /// reads, so that it has nothing left over.
     pub fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.shared.with(|mux| mux.poll_writable(self.id, cx.waker())).map_err(|error| self.explain(error))
+    }
+
+    /// Ready once the peer has broken it off or the link is gone, also while nobody reads.
+    pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Rest> {
+        self.shared.with(|mux| mux.poll_broken(self.id, cx.waker()))
     }
 
     /// Breaks it off both ways and tells the peer why.

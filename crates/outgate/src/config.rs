@@ -1,5 +1,6 @@
 //! The gateway's configuration file: raw text to checked settings, all problems in one run.
 
+mod cluster;
 mod reader;
 mod readings;
 
@@ -109,6 +110,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     console.finish();
     let store = store(root.section("store"));
     let exits = exits(root.section("exits"));
+    let cluster = cluster::cluster(root.section("cluster"));
     let (policy, guard) = policy(root.section("policy"));
     let (pools, default_pool) = pools(root.section("pools"))?;
     let fleet = fleet(root.section("fleet"));
@@ -132,6 +134,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         workers: workers.unwrap_or_else(default_workers),
         listeners,
         exits,
+        cluster,
         policy,
         fleet,
         sessions,

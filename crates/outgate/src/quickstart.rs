@@ -101,7 +101,7 @@ fn tell(station: &Station, args: &cli::Quickstart, own: &Quickstart, exit_url: &
     let Quickstart { key_id, secret, exit_token, .. } = own;
     let Some(proxy) = station.bound().listeners.first() else { return };
     if args.json {
-        let line = json!({
+        let mut line = json!({
             "proxy_url": format!("http://{key_id}:{secret}@{proxy}"),
             "console_url": station.console_url,
             "admin_token": station.admin_token.expose(),
@@ -110,6 +110,9 @@ fn tell(station: &Station, args: &cli::Quickstart, own: &Quickstart, exit_url: &
             "exit_gateway_url": exit_url,
             "exit_token": exit_token,
         });
+        if let Some(door) = station.bound().cluster {
+            line["cluster_address"] = json!(door.to_string());
+        }
         return println(&line.to_string());
     }
     let ca = args.data.join("echo-ca.pem");

@@ -8,7 +8,8 @@ use crate::notify::Notify;
 use crate::station::Station;
 
 /// The settings that are read at a start only, and what is below them.
-const FIXED: [&str; 14] = [
+const FIXED: [&str; 15] = [
+    "cluster.address",
     "console",
     "data",
     "exits.address",
@@ -162,10 +163,20 @@ mod tests {
 
     #[test]
     fn settings_that_need_a_restart() {
-        for setting in ["workers", "console.address", "pools.default", "pools.phones.kind", "records.folder", "exits.address"] {
+        for setting in [
+            "workers",
+            "console.address",
+            "pools.default",
+            "pools.phones.kind",
+            "records.folder",
+            "exits.address",
+            "cluster.address",
+        ] {
             assert!(is_fixed(setting), "{setting}");
         }
-        for setting in ["exits.certificate", "listen[0].address", "timeouts.drain", "fleet.gather", "named", "policy.ports"] {
+        for setting in
+            ["exits.certificate", "cluster.peers", "listen[0].address", "timeouts.drain", "fleet.gather", "named", "policy.ports"]
+        {
             assert!(!is_fixed(setting), "{setting}");
         }
     }

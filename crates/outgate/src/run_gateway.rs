@@ -42,7 +42,8 @@ pub(crate) async fn run(args: cli::Gateway, config: Config, watched: Watched) ->
     let bound = station.bound();
     let listeners: Vec<String> = bound.listeners.iter().map(SocketAddr::to_string).collect();
     let exits = bound.exits.map_or("none".into(), |a| a.to_string());
-    tracing::info!(listen = listeners.join(", "), exits, console = station.console_url, "ready");
+    let cluster = bound.cluster.map_or("none".into(), |a| a.to_string());
+    tracing::info!(listen = listeners.join(", "), exits, cluster, console = station.console_url, "ready");
     tell(notify.as_ref(), &format!("READY=1\nSTATUS=listening on {}", listeners.join(", ")));
     tokio::select! {
         () = stop => {}

@@ -5,13 +5,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 
 /// How often the files are looked at for a change, at most; only when somebody connects.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -35,11 +36,7 @@ pub(crate) fn server(certificate: &Path, key: &Path, clients: &Clients<'_>, alpn
     let builder = match clients {
         Clients::Anonymous => builder.with_no_client_auth(),
         Clients::Optional(ca) | Clients::Required(ca) => {
-            let mut roots = RootCertStore::empty();
-            for authority in certificates(ca)? {
-                roots.add(authority).map_err(|e| format!("{}: {e}", ca.display()))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(ca)?), provider.clone());
             let verifier = match clients {
                 Clients::Required(_) => verifier,
                 Clients::Anonymous | Clients::Optional(_) => verifier.allow_unauthenticated(),
@@ -53,6 +50,21 @@ pub(crate) fn server(certificate: &Path, key: &Path, clients: &Clients<'_>, alpn
     // A client that was here before saves the signature: without tickets every connection would cost one.
     config.ticketer = Ticketer::new().map_err(fail)?;
     Ok(Arc::new(config))
+}
+
+/// The TLS of both ends of a link between gateways: each shows the certificate and takes those of the authority only. A
+/// certificate is looked at again for each link: one that has expired must not come back by an old session.
+pub(crate) fn cluster(certificate: &Path, key: &Path, ca: &Path) -> Result<(Arc<ServerConfig>, Arc<ClientConfig>), String> {
+    let mut accepting = Arc::unwrap_or_clone(server(certificate, key, &Clients::Required(ca), &[])?);
+    accepting.send_tls13_tickets = 0;
+    accepting.session_storage = Arc::new(NoServerSessionStorage {});
+    let provider = Arc::new(default_provider());
+    let fail = |e: rustls::Error| format!("{} and {}: {e}", certificate.display(), key.display());
+    let files = CertificateFiles::open(certificate, key, provider.clone())?;
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(fail)?;
+    let mut dialing = builder.with_root_certificates(authorities(ca)?).with_client_cert_resolver(Arc::new(files));
+    dialing.resumption = Resumption::disabled();
+    Ok((Arc::new(accepting), Arc::new(dialing)))
 }
 
 /// A certificate and its key, as the files have them now.
@@ -80,6 +92,13 @@ impl CertificateFiles {
         Ok(Self { certificate: certificate.into(), key: key.into(), provider, current })
     }
 
+    fn now(&self) -> Arc<CertifiedKey> {
+        if self.current.read().unwrap_or_else(PoisonError::into_inner).looked.elapsed() >= LOOK_AGAIN {
+            self.look_again();
+        }
+        self.current.read().unwrap_or_else(PoisonError::into_inner).certified.clone()
+    }
+
     fn look_again(&self) {
         let Ok(mut current) = self.current.try_write() else { return };
         current.looked = Instant::now();
@@ -101,10 +120,18 @@ impl CertificateFiles {
 
 impl ResolvesServerCert for CertificateFiles {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        if self.current.read().unwrap_or_else(PoisonError::into_inner).looked.elapsed() >= LOOK_AGAIN {
-            self.look_again();
-        }
-        Some(self.current.read().unwrap_or_else(PoisonError::into_inner).certified.clone())
+        Some(self.now())
+    }
+}
+
+impl ResolvesClientCert for CertificateFiles {
+    fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        // Also to a server that trusts others: it then says itself that it does not take this one.
+        Some(self.now())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 
@@ -116,6 +143,14 @@ fn read(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Cer
     let chain = certificates(certificate)?;
     let key_der = PrivateKeyDer::from_pem_file(key).map_err(|e| format!("{}: {e}", key.display()))?;
     CertifiedKey::from_der(chain, key_der, provider).map_err(|e| format!("{} and {}: {e}", certificate.display(), key.display()))
+}
+
+fn authorities(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(file)? {
+        roots.add(authority).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    Ok(roots)
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -156,6 +156,8 @@ impl Rotation {
 pub enum RotateError {
     /// It is not connected.
     Offline,
+    /// It is linked to this other gateway, which must be asked.
+    Elsewhere(String),
     /// It has no hook that could change its address.
     NoHook,
     /// A rotation of it is under way.
@@ -177,6 +179,7 @@ impl fmt::Display for RotateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Offline => f.write_str("the exit is not connected"),
+            Self::Elsewhere(gateway) => write!(f, "the exit is linked to the gateway {gateway}: ask that one to rotate it"),
             Self::NoHook => {
                 f.write_str("the exit has no way to change its address: start it with --rotate-command or --rotate-url")
             }
@@ -213,6 +216,8 @@ pub struct ExitStatus {
     pub agent: String,
     /// Whether it is given tunnels.
     pub health: ExitHealth,
+    /// The gateway that it is linked to, when that is another one: `tunnels` are then those from here.
+    pub gateway: Option<String>,
 }
 
 /// How a connected exit is, going by its set-ups and checks.

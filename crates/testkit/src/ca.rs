@@ -55,12 +55,7 @@ impl Ca {
     /// If a name is neither a DNS name nor an IP address.
     #[must_use]
     pub fn server(&self, names: &[&str], validity: Validity, alpn: &[&str]) -> Arc<ServerConfig> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("the test names its server properly");
-        if validity == Validity::Expired {
-            params.not_before = date_time_ymd(2001, 1, 1);
-            params.not_after = date_time_ymd(2001, 2, 1);
-        }
+        let params = parameters(names, validity);
         let key = KeyPair::generate().expect("the provider makes P-256 keys");
         let certificate = params.signed_by(&key, &self.issuer).expect("the CA may sign");
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -80,8 +75,16 @@ impl Ca {
     /// If a name is neither a DNS name nor an IP address, or the folder can't be written.
     #[must_use]
     pub fn server_files(&self, names: &[&str], folder: &Path) -> (PathBuf, PathBuf) {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).expect("the test names its server properly");
+        self.files(names, Validity::Current, folder)
+    }
+
+    /// The same within its dates or not.
+    ///
+    /// # Panics
+    /// As [`Ca::server_files`].
+    #[must_use]
+    pub fn files(&self, names: &[&str], validity: Validity, folder: &Path) -> (PathBuf, PathBuf) {
+        let params = parameters(names, validity);
         let key = KeyPair::generate().expect("the provider makes P-256 keys");
         let certificate = params.signed_by(&key, &self.issuer).expect("the CA may sign");
         let (certificate_file, key_file) = (folder.join("cert.pem"), folder.join("key.pem"));
@@ -96,15 +99,34 @@ impl Ca {
     /// Never: the CA's own certificate is well-formed.
     #[must_use]
     pub fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+        let mut config = self.trusting().with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+}
+
+impl Ca {
+    /// A client that trusts this CA and shows a certificate of its own, of the same CA.
+    ///
+    /// # Panics
+    /// Never: certificate and key are made together.
+    #[must_use]
+    pub fn known_client(&self) -> Arc<ClientConfig> {
+        let key = KeyPair::generate().expect("the provider makes P-256 keys");
+        let certificate =
+            parameters(&["client.example"], Validity::Current).signed_by(&key, &self.issuer).expect("the CA may sign");
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = self.trusting().with_client_auth_cert(vec![certificate.der().clone()], key);
+        Arc::new(config.expect("certificate and key were made together"))
+    }
+
+    fn trusting(&self) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("the CA certificate was made here");
-        let mut config = ClientConfig::builder_with_provider(provider())
+        ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("the provider has TLS 1.2 and 1.3")
             .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        Arc::new(config)
     }
 }
 
@@ -112,6 +134,16 @@ impl Default for Ca {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn parameters(names: &[&str], validity: Validity) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("the test names its server properly");
+    if validity == Validity::Expired {
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2001, 2, 1);
+    }
+    params
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -30,6 +30,7 @@ pub enum Weather {
 #[derive(Debug)]
 pub struct Middleman {
     address: SocketAddr,
+    upstream: watch::Sender<SocketAddr>,
     weather: watch::Sender<Weather>,
     _thread: ServerThread,
 }
@@ -40,18 +41,24 @@ impl Middleman {
     pub fn start(upstream: SocketAddr) -> Self {
         let (listener, address) = listen(LOOPBACK);
         let (weather, seen) = watch::channel(Weather::Fair);
+        let (upstream, leads_to) = watch::channel(upstream);
         let thread = ServerThread::run("middleman", move || {
             accept_each(listener, move |client| {
-                tokio::spawn(between(client, upstream, seen.clone()));
+                tokio::spawn(between(client, *leads_to.borrow(), seen.clone()));
             })
         });
-        Self { address, weather, _thread: thread }
+        Self { address, upstream, weather, _thread: thread }
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Forwards new connections to another address.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        self.upstream.send_replace(upstream);
     }
 
     /// Changes the weather for all connections.

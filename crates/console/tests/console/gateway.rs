@@ -55,6 +55,7 @@ impl Told {
             since: Timestamp::UNIX_EPOCH,
             agent: "outgate/0.1.0".into(),
             health: ExitHealth::Healthy,
+            gateway: None,
         });
     }
 

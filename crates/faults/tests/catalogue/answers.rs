@@ -110,6 +110,9 @@ fn a_fault_found_at_an_exit_names_it_first() {
     let text = "the name example.com could not be resolved: SERVFAIL (2 attempts)";
     assert_eq!(value, format!("phone-7; error=dns_error; details=\"{text}\"; rcode=\"SERVFAIL\"; attempts=2, gw-1"));
     assert_eq!(answer.body, format!("{text}\n"));
+    let relayed = raise::exit_lost().with_found_at("phone-7").with_relayed_by("gw-2").answer(&Dialect::outgate(), &TELLER);
+    let value = relayed.header("proxy-status").expect("always there");
+    assert!(value.starts_with("phone-7; error=") && value.ends_with(", gw-2, gw-1"), "{value}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod choosing;
 mod churn;
 mod health;
 mod places;
+mod remote;
 mod sessions;
 
 use outgate_store::{Country, ExitId, Labels, PoolName};

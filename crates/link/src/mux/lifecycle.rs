@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::{AnswerError, Ending, FLOOD, Mux, OpenError, Phase, Side, StreamError, remember};
+use super::{AnswerError, Ending, FLOOD, Mux, OpenError, Phase, Rest, Side, StreamError, remember};
 use crate::{
     frame::{self, Kind},
     words::{
@@ -98,6 +98,20 @@ impl Mux {
                 Poll::Pending
             }
             _ => Poll::Ready(()),
+        }
+    }
+
+    /// Ready once the peer has broken the tunnel off or the link is over: a relay that waits for the other side hears of it. What
+    /// was sent to its end is whole all the same and may still be read.
+    pub fn poll_broken(&mut self, id: u32, waker: &Waker) -> Poll<Rest> {
+        let lost = self.end.is_some();
+        match self.tunnels.get_mut(&id) {
+            Some(entry) if entry.reset.is_none() && !lost => {
+                remember(&mut entry.reader, waker);
+                Poll::Pending
+            }
+            Some(entry) if entry.end_received => Poll::Ready(Rest::Whole),
+            _ => Poll::Ready(Rest::Lost),
         }
     }
 

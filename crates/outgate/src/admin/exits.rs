@@ -145,6 +145,7 @@ const COLUMNS: &[Column] = &[
     Column::left("STATE", |exit| (told(exit, "state"), Paint::None)),
     Column::left("CITY", |exit| (told(exit, "city"), Paint::None)),
     Column::right("ASN", |exit| (told(exit, "asn"), Paint::None)),
+    Column::left("GATEWAY", |exit| (text(&exit["online"], "gateway"), Paint::None)),
     Column::right("TUNNELS", |exit| (text(&exit["online"], "tunnels"), Paint::None)),
     Column::right("RTT", |exit| (rtt(exit), Paint::None)),
     Column::left("SINCE", |exit| (time(&exit["online"], "since"), Paint::None)),

@@ -34,7 +34,7 @@ fn tunnels(gateway: &GatewayProcess) -> u64 {
     exits.as_array().map_or(0, |exits| exits.iter().filter_map(|exit| exit["online"]["tunnels"].as_u64()).sum())
 }
 
-async fn tunnel(gateway: &GatewayProcess, modifiers: &str, target: SocketAddr) -> (Wire, Reply) {
+pub(crate) async fn tunnel(gateway: &GatewayProcess, modifiers: &str, target: SocketAddr) -> (Wire, Reply) {
     let user = gateway.user(modifiers);
     let connected = Wire::connect_through(gateway.proxy(), Some(gateway.credentials(&user)), &target.to_string()).await;
     let (wire, reply) = connected.unwrap_or_else(|error| panic!("{modifiers:?}: {error}"));
@@ -42,12 +42,12 @@ async fn tunnel(gateway: &GatewayProcess, modifiers: &str, target: SocketAddr) -
     (wire, reply)
 }
 
-fn request_id(reply: &Reply) -> String {
+pub(crate) fn request_id(reply: &Reply) -> String {
     reply.header("x-outgate-request-id").expect("every answer has it").to_owned()
 }
 
 /// A server that sends back whatever it gets, for as long as the test runs.
-async fn echo_server() -> (SocketAddr, Arc<AtomicUsize>) {
+pub(crate) async fn echo_server() -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let open = Arc::new(AtomicUsize::new(0));
@@ -102,7 +102,7 @@ async fn send_payload(wire: &mut Wire, length: u64, chunked: bool) {
 }
 
 /// 50 MiB down and 20 MiB up, by every framing, over one way.
-async fn in_bulk(gateway: &GatewayProcess, origin: &Origin, modifiers: &str) {
+pub(crate) async fn in_bulk(gateway: &GatewayProcess, origin: &Origin, modifiers: &str) {
     let expected_down = Checksum::of_payload(DOWN);
     let uploaded = format!("{{\"checksum\":\"{}\",\"length\":{UP}}}", Checksum::of_payload(UP).hex());
     let user = gateway.user(modifiers);
@@ -159,109 +159,134 @@ async fn bulk_through_an_exit_process() {
 #[tokio::test]
 async fn a_side_that_is_done_still_receives_the_rest() {
     let gateway = Quickstart::new(OUTGATE).start();
-    let long = payload::slice(0, 3 << 20);
     for way in WAYS {
-        // The client first.
-        let script = Script::start(vec![Step::ReadToEnd, Step::Write(long.clone()), Step::Close]);
-        let (mut wire, reply) = tunnel(&gateway, way, script.address()).await;
-        wire.send(b"that was all").await.expect("open");
-        wire.finish().await.expect("open");
-        let (rest, ending) = wire.ending().await.expect("an end");
-        assert!(rest == long, "{way:?}: {} of {} bytes came", rest.len(), long.len());
-        assert_eq!((ending, script.received()), (Ending::Fin, vec![b"that was all".to_vec()]), "{way:?}");
-        let record = gateway.record(&request_id(&reply)).await;
-        assert_eq!((&record["outcome"], &record["ended_by"]), (&"ok".into(), &"client".into()), "{way:?}");
-
-        // The target first.
-        let script = Script::start(vec![Step::Write(long.clone()), Step::HalfClose, Step::ReadToEnd]);
-        let (mut wire, reply) = tunnel(&gateway, way, script.address()).await;
-        let (rest, ending) = wire.ending().await.expect("an end");
-        assert!(rest == long && ending == Ending::Fin, "{way:?}: {} of {} bytes came, {ending:?}", rest.len(), long.len());
-        wire.send(&long).await.expect("this side is still open");
-        wire.finish().await.expect("open");
-        until("the target to have it all", || (script.received()[0].len() == long.len()).then_some(())).await;
-        assert!(script.received()[0] == long, "{way:?}");
-        let record = gateway.record(&request_id(&reply)).await;
-        assert_eq!((&record["outcome"], &record["ended_by"]), (&"ok".into(), &"target".into()), "{way:?}");
-        assert_eq!((&record["bytes_up"], &record["bytes_down"]), (&long.len().into(), &long.len().into()), "{way:?}");
+        half_closes(&gateway, way).await;
     }
+}
+
+/// Each side ends first once, and gets the rest of the other's.
+pub(crate) async fn half_closes(gateway: &GatewayProcess, way: &str) {
+    let long = payload::slice(0, 3 << 20);
+    // The client first.
+    let script = Script::start(vec![Step::ReadToEnd, Step::Write(long.clone()), Step::Close]);
+    let (mut wire, reply) = tunnel(gateway, way, script.address()).await;
+    wire.send(b"that was all").await.expect("open");
+    wire.finish().await.expect("open");
+    let (rest, ending) = wire.ending().await.expect("an end");
+    assert!(rest == long, "{way:?}: {} of {} bytes came", rest.len(), long.len());
+    assert_eq!((ending, script.received()), (Ending::Fin, vec![b"that was all".to_vec()]), "{way:?}");
+    let record = gateway.record(&request_id(&reply)).await;
+    assert_eq!((&record["outcome"], &record["ended_by"]), (&"ok".into(), &"client".into()), "{way:?}");
+
+    // The target first.
+    let script = Script::start(vec![Step::Write(long.clone()), Step::HalfClose, Step::ReadToEnd]);
+    let (mut wire, reply) = tunnel(gateway, way, script.address()).await;
+    let (rest, ending) = wire.ending().await.expect("an end");
+    assert!(rest == long && ending == Ending::Fin, "{way:?}: {} of {} bytes came, {ending:?}", rest.len(), long.len());
+    wire.send(&long).await.expect("this side is still open");
+    wire.finish().await.expect("open");
+    until("the target to have it all", || (script.received()[0].len() == long.len()).then_some(())).await;
+    assert!(script.received()[0] == long, "{way:?}");
+    let record = gateway.record(&request_id(&reply)).await;
+    assert_eq!((&record["outcome"], &record["ended_by"]), (&"ok".into(), &"target".into()), "{way:?}");
+    assert_eq!((&record["bytes_up"], &record["bytes_down"]), (&long.len().into(), &long.len().into()), "{way:?}");
 }
 
 #[tokio::test]
 async fn a_reset_goes_through_as_a_reset() {
     let gateway = Quickstart::new(OUTGATE).start();
     for way in WAYS {
-        let script = Script::start(vec![Step::Write(b"half".to_vec()), Step::Gate, Step::Reset]);
-        let (mut wire, reply) = tunnel(&gateway, way, script.address()).await;
-        assert_eq!(wire.exactly(4).await.expect("the start"), b"half");
-        script.release();
-        assert_eq!(wire.ending().await.expect("an end").1, Ending::Reset, "{way:?}");
-        let record = gateway.record(&request_id(&reply)).await;
-        assert_eq!((&record["outcome"], &record["ended_by"]), (&"target_reset".into(), &"target_lost".into()), "{way:?}");
-        assert_eq!(&record["status"], 200, "{way:?}: the client was told of a tunnel before it broke");
-
-        let (echo, open) = echo_server().await;
-        let (mut wire, reply) = tunnel(&gateway, way, echo).await;
-        wire.send(b"x").await.expect("open");
-        assert_eq!(wire.exactly(1).await.expect("the echo"), b"x");
-        wire.reset();
-        until("the target to be rid of it", || (open.load(Ordering::Relaxed) == 0).then_some(())).await;
-        assert_eq!(gateway.record(&request_id(&reply)).await["ended_by"], "client_lost", "{way:?}");
+        resets(&gateway, way).await;
     }
+}
+
+/// Each side resets once: the other sees a reset, and the record says who it was.
+pub(crate) async fn resets(gateway: &GatewayProcess, way: &str) {
+    let script = Script::start(vec![Step::Write(b"half".to_vec()), Step::Gate, Step::Reset]);
+    let (mut wire, reply) = tunnel(gateway, way, script.address()).await;
+    assert_eq!(wire.exactly(4).await.expect("the start"), b"half");
+    script.release();
+    assert_eq!(wire.ending().await.expect("an end").1, Ending::Reset, "{way:?}");
+    let record = gateway.record(&request_id(&reply)).await;
+    assert_eq!((&record["outcome"], &record["ended_by"]), (&"target_reset".into(), &"target_lost".into()), "{way:?}");
+    assert_eq!(&record["status"], 200, "{way:?}: the client was told of a tunnel before it broke");
+
+    let (echo, open) = echo_server().await;
+    let (mut wire, reply) = tunnel(gateway, way, echo).await;
+    wire.send(b"x").await.expect("open");
+    assert_eq!(wire.exactly(1).await.expect("the echo"), b"x");
+    wire.reset();
+    until("the target to be rid of it", || (open.load(Ordering::Relaxed) == 0).then_some(())).await;
+    assert_eq!(gateway.record(&request_id(&reply)).await["ended_by"], "client_lost", "{way:?}");
 }
 
 #[tokio::test]
 async fn who_speaks_first_does_not_matter() {
     let gateway = Quickstart::new(OUTGATE).start();
     for way in WAYS {
-        let script = Script::start(vec![
-            Step::Write(b"220 ready\r\n".to_vec()),
-            Step::ReadExactly(6),
-            Step::Write(b"250\r\n".to_vec()),
-            Step::Close,
-        ]);
-        let (mut wire, _) = tunnel(&gateway, way, script.address()).await;
-        assert_eq!(wire.exactly(11).await.expect("the greeting"), b"220 ready\r\n", "{way:?}: the server first");
-        wire.send(b"HELO\r\n").await.expect("open");
-        assert_eq!(wire.ending().await.expect("an end"), (b"250\r\n".to_vec(), Ending::Fin), "{way:?}");
-
-        // Right behind the head, in the same write.
-        let (echo, _) = echo_server().await;
-        let user = gateway.user(way);
-        let early = payload::slice(0, 100_000);
-        let head = format!("CONNECT {echo} HTTP/1.1\r\nHost: {echo}\r\n{}\r\n", gateway.credentials(&user).header_line());
-        let mut wire = Wire::connect(gateway.proxy()).await.expect("it listens");
-        wire.send(&[head.as_bytes(), &early].concat()).await.expect("open");
-        assert_eq!(wire.reply(Expect::Tunnel).await.expect("an answer").status, 200);
-        assert!(wire.exactly(early.len()).await.expect("the echo") == early, "{way:?}: early data");
+        speaks_first(&gateway, way).await;
     }
+}
+
+/// The server speaks first, then the client does before it can know of the tunnel.
+pub(crate) async fn speaks_first(gateway: &GatewayProcess, way: &str) {
+    let script = Script::start(vec![
+        Step::Write(b"220 ready\r\n".to_vec()),
+        Step::ReadExactly(6),
+        Step::Write(b"250\r\n".to_vec()),
+        Step::Close,
+    ]);
+    let (mut wire, _) = tunnel(gateway, way, script.address()).await;
+    assert_eq!(wire.exactly(11).await.expect("the greeting"), b"220 ready\r\n", "{way:?}: the server first");
+    wire.send(b"HELO\r\n").await.expect("open");
+    assert_eq!(wire.ending().await.expect("an end"), (b"250\r\n".to_vec(), Ending::Fin), "{way:?}");
+
+    // Right behind the head, in the same write.
+    let (echo, _) = echo_server().await;
+    let user = gateway.user(way);
+    let early = payload::slice(0, 100_000);
+    let head = format!("CONNECT {echo} HTTP/1.1\r\nHost: {echo}\r\n{}\r\n", gateway.credentials(&user).header_line());
+    let mut wire = Wire::connect(gateway.proxy()).await.expect("it listens");
+    wire.send(&[head.as_bytes(), &early].concat()).await.expect("open");
+    assert_eq!(wire.reply(Expect::Tunnel).await.expect("an answer").status, 200);
+    assert!(wire.exactly(early.len()).await.expect("the echo") == early, "{way:?}: early data");
 }
 
 #[tokio::test]
 async fn a_slow_reader_stalls_only_itself() {
     let mut gateway = Quickstart::new(OUTGATE).start();
     let origin = Origin::start();
-    let host = origin.address();
     let before = gateway.daemon().resident_bytes();
+    let slow = stalled(&gateway, "-pool-residential", &origin).await;
+    let held = gateway.daemon().resident_bytes().saturating_sub(before);
+    println!("4 stalled tunnels of 50 MiB hold {} KiB", held / 1024);
+    assert!(held < 96 * MIB, "4 stalled tunnels hold {held} bytes");
+    read_on(slow).await;
+}
+
+/// Tunnels whose client reads no further, while others over the same link have gone at full speed.
+pub(crate) async fn stalled(gateway: &GatewayProcess, way: &str, origin: &Origin) -> Vec<Wire> {
+    let host = origin.address();
     let mut slow = Vec::new();
     for _ in 0..4 {
-        let (mut wire, _) = tunnel(&gateway, "-pool-residential", host).await;
+        let (mut wire, _) = tunnel(gateway, way, host).await;
         wire.send(format!("GET /bytes/{DOWN} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await.expect("open");
         assert_eq!(wire.head().await.expect("it began").status, 200);
         slow.push(wire);
     }
-    // They read no further; the same link carries others at full speed.
     for _ in 0..3 {
-        let (mut wire, _) = tunnel(&gateway, "-pool-residential", host).await;
+        let (mut wire, _) = tunnel(gateway, way, host).await;
         wire.send(format!("GET /bytes/{} HTTP/1.1\r\nHost: {host}\r\n\r\n", 8 * MIB).as_bytes()).await.expect("open");
         assert_eq!(wire.head().await.expect("an answer").status, 200);
         assert_eq!(summed(&mut wire, 8 * MIB).await, Checksum::of_payload(8 * MIB));
     }
-    let held = gateway.daemon().resident_bytes().saturating_sub(before);
-    println!("4 stalled tunnels of 50 MiB hold {} KiB", held / 1024);
-    assert!(held < 96 * MIB, "4 stalled tunnels hold {held} bytes");
+    slow
+}
+
+/// They get everything once they read.
+pub(crate) async fn read_on(slow: Vec<Wire>) {
     for mut wire in slow {
-        assert_eq!(summed(&mut wire, DOWN).await, Checksum::of_payload(DOWN), "it gets everything once it reads");
+        assert_eq!(summed(&mut wire, DOWN).await, Checksum::of_payload(DOWN));
     }
 }
 

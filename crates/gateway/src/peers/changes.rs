@@ -1,0 +1,50 @@
+//! Exits linked here that came, went or changed, noted for each link that tells of them.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+use outgate_store::ExitId;
+use tokio::sync::Notify;
+
+/// Notes changes for everybody who watches.
+#[derive(Default)]
+pub(crate) struct Changes(RwLock<Vec<Weak<Watch>>>);
+
+/// What has changed since the last look. Each exit is in it once, however often it changed.
+#[derive(Default)]
+pub(crate) struct Watch {
+    changed: Mutex<HashSet<ExitId>>,
+    noted: Notify,
+}
+
+impl Changes {
+    /// Notes an exit for everybody who watches.
+    pub(crate) fn note(&self, exit: &ExitId) {
+        for watch in self.0.read().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade) {
+            watch.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(exit.clone());
+            watch.noted.notify_one();
+        }
+    }
+
+    /// Begins to watch.
+    pub(super) fn watch(&self) -> Arc<Watch> {
+        let watch = Arc::<Watch>::default();
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| known.strong_count() > 0);
+        all.push(Arc::downgrade(&watch));
+        watch
+    }
+}
+
+impl Watch {
+    /// Waits until something has changed.
+    pub(super) async fn changed(&self) -> HashSet<ExitId> {
+        loop {
+            let changed = std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
+            if !changed.is_empty() {
+                return changed;
+            }
+            self.noted.notified().await;
+        }
+    }
+}
