@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use outgate_link::{ResetReason, Tunnel};
+use outgate_link::{ResetReason, Rest, Tunnel};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -90,6 +90,12 @@ pub(crate) async fn relay<T: Target>(mut tunnel: Tunnel, mut target: T, behind: 
             return Poll::Ready(Err(broken));
         }
         flow.allowance.pass();
+        // A direction that waits for the target does not read the tunnel: that it was broken off is looked for apart.
+        match tunnel.poll_broken(cx) {
+            Poll::Ready(Rest::Lost) => return Poll::Ready(Err(Broken::Tunnel)),
+            Poll::Ready(Rest::Whole) if up.done && !down.done => return Poll::Ready(Err(Broken::Tunnel)),
+            Poll::Ready(Rest::Whole) | Poll::Pending => {}
+        }
         if down.done && up.done { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await;

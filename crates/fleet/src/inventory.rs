@@ -265,6 +265,9 @@ impl<L> Index<L> {
     /// Moves an entry to where its newest link says it is; what another gateway says counts only where nobody was asked here.
     pub(crate) fn locate(&mut self, at: u32, own: Option<&Labels>) {
         let entry = &mut self.entries[at as usize];
+        if own.is_none() && entry.links.iter().all(Joined::is_own) {
+            return;
+        }
         let labels = match own {
             Some(labels) => {
                 // Older links of its own that said otherwise take nothing new from here on.

@@ -69,12 +69,7 @@ impl Core {
     /// Tells the fleet whether bytes of the target came through, which proves that its exit's data path works, or only went
     /// the other way.
     pub(crate) fn delivered(&self, upstream: &Upstream, up: u64, down: u64) {
-        let outcome = match (up, down) {
-            (0, 0) => return,
-            (_, 0) => Outcome::Mute,
-            (_, _) => Outcome::Delivered,
-        };
-        if let Some(lease) = upstream.lease() {
+        if let (Some(outcome), Some(lease)) = (delivered(up, down), upstream.lease()) {
             self.gateway.fleet.report(lease, outcome);
         }
     }
@@ -108,5 +103,14 @@ impl Core {
     /// The start of the gateway's monotonic time.
     pub(crate) fn epoch(&self) -> Instant {
         self.gateway.epoch
+    }
+}
+
+/// What the bytes of a tunnel say of its exit.
+pub(crate) fn delivered(up: u64, down: u64) -> Option<Outcome> {
+    match (up, down) {
+        (0, 0) => None,
+        (_, 0) => Some(Outcome::Mute),
+        (_, _) => Some(Outcome::Delivered),
     }
 }

@@ -37,25 +37,11 @@ pub(crate) struct Peers {
     addresses: watch::Sender<Arc<[PeerAddress]>>,
     /// Spreads the peers over the event loops.
     hasher: RandomState,
-    links: Mutex<HashMap<u64, Linked>>,
+    /// The links that this gateway's exits are offered over.
+    links: Mutex<HashMap<u64, Link>>,
     next: AtomicU64,
     /// Tunnels of other gateways under way here.
     relayed: AtomicUsize,
-}
-
-struct Linked {
-    gateway: Arc<str>,
-    link: Link,
-    way: Way,
-}
-
-/// Whose exits a link is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// This gateway's.
-    Out,
-    /// The other one's.
-    In,
 }
 
 /// A link that is up; forgotten when this drops.
@@ -115,27 +101,20 @@ impl Peers {
 
     /// Asks the others for no new tunnels.
     pub(crate) fn drain(&self) {
-        self.lock().values().filter(|linked| linked.way == Way::Out).for_each(|linked| linked.link.drain());
+        self.lock().values().for_each(Link::drain);
     }
 
-    /// Ends every link, at shutdown.
+    /// Ends every link over which this gateway's exits are used.
     pub(crate) fn close(&self) {
-        for linked in self.lock().values() {
-            linked.link.close(Goodbye::new("draining", "the gateway is shutting down"));
+        for link in self.lock().values() {
+            link.close(Goodbye::new("draining", "the gateway is shutting down"));
         }
     }
 
-    /// Remembers a link that is up. The newest one of a gateway is the one that works: an older one the other way round is a
-    /// gateway that was cut off and does not know it yet.
-    fn up(&self, gateway: &Arc<str>, link: &Link, way: Way) -> Up<'_> {
+    /// Remembers a link that is up.
+    fn up(&self, link: &Link) -> Up<'_> {
         let number = self.next.fetch_add(1, Relaxed);
-        let mut links = self.lock();
-        if way == Way::In {
-            for older in links.values().filter(|linked| linked.way == way && linked.gateway == *gateway) {
-                older.link.close(Goodbye::new("replaced", "there is a newer link of this gateway"));
-            }
-        }
-        links.insert(number, Linked { gateway: gateway.clone(), link: link.clone(), way });
+        self.lock().insert(number, link.clone());
         Up { peers: self, number }
     }
 
@@ -144,7 +123,7 @@ impl Peers {
         Relayed(&self.relayed)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Linked>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Link>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

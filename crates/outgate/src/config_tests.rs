@@ -127,3 +127,33 @@ fn an_operators_dialect() {
     assert_eq!((dialect.name(), dialect.status(Slug::PortDenied), dialect.status(Slug::TargetRefused)), ("mine", 451, 503));
     assert!(!problems(&text.replace("port_denied", "prot_denied")).is_empty());
 }
+
+#[test]
+fn a_cluster_needs_all_of_its_parts() {
+    let listen = "[[listen]]\naddress = \"127.0.0.1:1\"\n";
+    let rows: [(&str, &[&str]); 4] = [
+        (
+            "[cluster]\npeers = [\"gw2\", \"gw3:8444\", \"gw3:8444\"]\n",
+            &[
+                "gw.toml: cluster.address: other gateways need a door",
+                "gw.toml: cluster.certificate: gateways show each other certificates",
+                "gw.toml: cluster.key: the certificate needs its key",
+                "gw.toml: cluster.ca: the certificates need the authority",
+                "gw.toml:4: cluster.peers: a host and a port",
+            ],
+        ),
+        (
+            "[cluster]\naddress = \"127.0.0.1:0\"\ncertificate = \"/nowhere/a.pem\"\nkey = \"/nowhere/b.pem\"\nca = \"/nowhere/c.pem\"\n",
+            &["gw.toml:5: cluster.certificate: /nowhere/c.pem"],
+        ),
+        ("[cluster]\npeers = [\"gw3:8444\", \"gw3:8444\"]\n", &["gw.toml:4: cluster.peers: gw3:8444 is in it twice"]),
+        ("[cluster]\nadress = \"127.0.0.1:0\"\n", &["gw.toml:4: cluster.adress: unknown key; did you mean \"address\"?"]),
+    ];
+    for (text, expected) in rows {
+        let found = problems(&format!("{listen}{text}"));
+        for line in expected {
+            assert!(found.iter().any(|f| f.starts_with(line)), "{line} is not in {found:#?}");
+        }
+    }
+    assert!(problems(&format!("{listen}[cluster]\n")).is_empty(), "an empty table is none");
+}

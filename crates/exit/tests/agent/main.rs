@@ -7,9 +7,11 @@ mod several;
 use std::{error::Error, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use outgate_exit::{Event, ExitEnd, Reconnect, Settings, Token, run};
-use outgate_link::{Connect, ConnectError, Connected, Goodbye, Hello, Limits, Link, LinkEnd, Tunnel, Welcome, shell, upgrade};
+use outgate_link::{
+    Connect, ConnectError, Connected, Goodbye, Hello, Limits, Link, LinkEnd, ResetReason, Tunnel, Welcome, shell, upgrade,
+};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest},
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     task::{JoinHandle, LocalSet, spawn_local},
@@ -338,6 +340,26 @@ async fn resets_go_through_in_both_directions() -> Outcome {
         drop(tunnel);
         let error = within("the reset", target.read_u8()).await.expect_err("reset, not ended");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        agent.stop().await?;
+        Ok(())
+    })
+    .await
+}
+
+/// While it waits for the target nothing is read of the tunnel; that this was broken off must be noticed all the same.
+#[tokio::test]
+async fn a_stalled_target_is_let_go_with_its_tunnel() -> Outcome {
+    local(async {
+        let mut gateway = Gateway::start(Answer::Welcome, None).await?;
+        let agent = Agent::start(gateway.address, |_| {});
+        let Linked { link, .. } = gateway.link().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (mut tunnel, _) = open(&link, listener.local_addr()?).await?;
+        let (target, _) = within("the target", listener.accept()).await?;
+        let full = async { while tunnel.write(&[7; 65_536]).await.is_ok() {} };
+        assert!(timeout(Duration::from_secs(1), full).await.is_err(), "nobody reads, so it comes to a stop");
+        tunnel.reset(ResetReason::default());
+        within("the target's reset", target.ready(Interest::ERROR)).await?;
         agent.stop().await?;
         Ok(())
     })

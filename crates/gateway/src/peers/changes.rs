@@ -48,3 +48,39 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn exit(name: &str) -> ExitId {
+        ExitId::parse(name).unwrap()
+    }
+
+    fn poll(watch: &Watch) -> Poll<HashSet<ExitId>> {
+        pin!(watch.changed()).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn every_watch_hears_of_each_exit_once() {
+        let changes = Changes::default();
+        changes.note(&exit("e0"));
+        let (first, second) = (changes.watch(), changes.watch());
+        for name in ["e1", "e2", "e1"] {
+            changes.note(&exit(name));
+        }
+        let both = HashSet::from([exit("e1"), exit("e2")]);
+        assert_eq!(poll(&first), Poll::Ready(both.clone()));
+        assert_eq!(poll(&first), Poll::Pending, "once, and nothing of before it began");
+        changes.note(&exit("e1"));
+        assert_eq!(poll(&first), Poll::Ready(HashSet::from([exit("e1")])), "again when it changes again");
+        assert_eq!(poll(&second), Poll::Ready(both));
+        drop((first, second));
+        let _third = changes.watch();
+        assert_eq!(changes.0.read().unwrap().len(), 1, "whoever is gone is forgotten");
+    }
+}

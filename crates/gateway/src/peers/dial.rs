@@ -15,9 +15,9 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::PATH;
 use super::offering::offer;
 use super::serve::serve;
-use super::{PATH, Way};
 use crate::core::Core;
 use crate::settings::PeerAddress;
 
@@ -90,7 +90,7 @@ async fn carry(core: &Rc<Core>, joined: Joined<TlsStream<TcpStream>>, peer: &Pee
     let Joined { welcome, link, incoming, driver } = joined;
     let gateway: Arc<str> = welcome.gateway.into();
     tracing::info!(%peer, %gateway, "linked to the gateway");
-    let _up = core.gateway.peers.up(&gateway, &link, Way::Out);
+    let _up = core.gateway.peers.up(&link);
     if core.gateway.is_draining() {
         link.drain();
     }

@@ -17,7 +17,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::{PATH, Way};
+use super::PATH;
 use crate::core::Core;
 use crate::exit_door::turn_away;
 use crate::fleet::{Holder, Online};
@@ -91,7 +91,6 @@ async fn converse(core: &Rc<Core>, mut io: impl AsyncRead + AsyncWrite + Unpin, 
     let (gateway, link, driver) = timeout(HANDSHAKE, welcomed).await.map_err(|_| "no proper hello came")??;
     drop(settings);
     tracing::info!(%from, %gateway, "gateway linked; its exits are on offer");
-    let _up = core.gateway.peers.up(&gateway, &link, Way::In);
     let mut taken = Taken { core: core.clone(), gateway: gateway.clone(), link: link.clone(), exits: HashMap::new() };
     let taking = async {
         if let Err(why) = taken.take_in().await {

@@ -12,9 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::relay::relay;
-use crate::core::Core;
-use crate::echo::EchoFacts;
+use crate::core::{Core, delivered};
+use crate::echo::{EchoFacts, Expected};
 use crate::failover::ailment;
+use crate::fleet::Lease;
+use crate::load::Carried;
 
 /// The asker's word on how long a set-up may take counts up to this.
 const LONGEST_SET_UP: Duration = Duration::from_secs(60);
@@ -36,23 +38,28 @@ pub(super) async fn serve(core: Rc<Core>, mut incoming: Incoming, gateway: Arc<s
     while tunnels.join_next().await.is_some() {}
 }
 
+/// What a tunnel needs here.
+struct Admitted {
+    exit: ExitId,
+    lease: Lease,
+    _carried: Carried,
+    /// The exit dials back to this gateway for the echo target.
+    _ticket: Option<Expected>,
+}
+
 /// One tunnel from question to end.
 async fn answer(core: Rc<Core>, asked: Asked, gateway: Arc<str>) {
     let _relayed = core.gateway.peers.begin_relaying();
     let fleet = &core.gateway.fleet;
     let request_id = asked.connect.request_id.clone();
-    let Some((exit, echo)) = through(&asked.connect) else {
-        return asked.refuse(refusal(&raise::exit_refused().with_detail("no exit was named")));
-    };
-    let lease = match fleet.lease(&exit) {
-        Ok(lease) => lease,
-        Err(NoLease::Gone) => {
-            return asked
-                .refuse(refusal(&raise::exit_lost().with_detail("it is no longer linked to the gateway that was asked")));
+    let admitted = match admit(&core, &asked.connect) {
+        Ok(admitted) => admitted,
+        Err(fault) => {
+            tracing::debug!(request_id, %gateway, fault = fault.slug().name(), "no tunnel for the other gateway");
+            return asked.refuse(refusal(&fault));
         }
-        Err(NoLease::Full) => return asked.refuse(refusal(&raise::overloaded("the exit carries its most tunnels"))),
     };
-    let _ticket = echo.map(|facts| core.gateway.echo.expect(facts));
+    let Admitted { exit, lease, .. } = &admitted;
     let ask = Connect { through: None, ..asked.connect.clone() };
     let deadline = ask.deadline.unwrap_or(core.settings().timeouts.setup).min(LONGEST_SET_UP);
     let started = Instant::now();
@@ -65,7 +72,7 @@ async fn answer(core: Rc<Core>, asked: Asked, gateway: Arc<str>) {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => {
             if let Some(ailment) = ailment(&error) {
-                fleet.report(&lease, Outcome::Failed(ailment));
+                fleet.report(lease, Outcome::Failed(ailment));
             }
             tracing::debug!(request_id, %gateway, %exit, %error, "no tunnel for the other gateway");
             return asked.refuse(passed_on(error));
@@ -73,14 +80,25 @@ async fn answer(core: Rc<Core>, asked: Asked, gateway: Arc<str>) {
         // Its own time is up as well. Dropped unanswered, the question is taken back.
         Err(_) => return,
     };
-    fleet.report(&lease, Outcome::Opened(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)));
+    fleet.report(lease, Outcome::Opened(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)));
     let (up, down) = relay(asked.accept(&connected), tunnel).await;
-    match (up, down) {
-        (0, 0) => {}
-        (_, 0) => fleet.report(&lease, Outcome::Mute),
-        (_, _) => fleet.report(&lease, Outcome::Delivered),
+    if let Some(outcome) = delivered(up, down) {
+        fleet.report(lease, outcome);
     }
     tracing::debug!(request_id, %gateway, %exit, up, down, "a tunnel of the other gateway ended");
+}
+
+/// Finds the exit that is asked for, and room for a tunnel through it.
+fn admit(core: &Core, connect: &Connect) -> Result<Admitted, Fault> {
+    let gateway = &core.gateway;
+    let (exit, echo) = through(connect).ok_or_else(|| raise::exit_refused().with_detail("it does not say through which exit"))?;
+    gateway.load.refuse_when_short()?;
+    let carried = gateway.load.take()?;
+    let lease = gateway.fleet.lease(&exit).map_err(|none| match none {
+        NoLease::Gone => raise::exit_lost().with_detail("it is no longer linked to the gateway that was asked"),
+        NoLease::Full => raise::overloaded("the exit carries its most tunnels"),
+    })?;
+    Ok(Admitted { exit, lease, _carried: carried, _ticket: echo.map(|facts| gateway.echo.expect(facts)) })
 }
 
 /// The exit that is asked for, and what the echo target is to answer through it. A dial-back that nobody expects is no tunnel.

@@ -4,11 +4,12 @@ use outgate_faults::Slug;
 use outgate_fleetkit::fleet::{Fleet, Recruit};
 use outgate_fleetkit::load::{Ask, Load, Outcome, Route};
 use outgate_fleetkit::place::Place;
+use outgate_link::Refusal;
 use outgate_testkit::daemon::Signal;
 use outgate_testkit::echo::Echo;
 use outgate_testkit::middleman::Weather;
 use outgate_testkit::patience::until;
-use outgate_testkit::wire::Ending;
+use outgate_testkit::wire::{Ending, Wire};
 
 use super::Cluster;
 use crate::provocations::fake_exit::{FakeExit, Manner};
@@ -19,7 +20,7 @@ use crate::transfer::{echo_server, tunnel};
 const PLACE: Place = Place::residential("de", "", "").in_pool("mobile");
 
 /// A tunnel that carries bytes, held by gw0 through an exit of gw1.
-async fn held(cluster: &Cluster, exit: &str) -> (outgate_testkit::wire::Wire, String) {
+async fn held(cluster: &Cluster, exit: &str) -> (Wire, String) {
     let (echo, _) = echo_server().await;
     let (mut wire, reply) = tunnel(&cluster.gateways[0], "-pool-mobile", echo).await;
     assert_eq!(reply.header("X-Outgate-Exit"), Some(exit));
@@ -28,7 +29,7 @@ async fn held(cluster: &Cluster, exit: &str) -> (outgate_testkit::wire::Wire, St
     (wire, id(&reply))
 }
 
-async fn lost(cluster: &Cluster, held: (outgate_testkit::wire::Wire, String), why: &str) {
+async fn lost(cluster: &Cluster, held: (Wire, String), why: &str) {
     let (mut wire, id) = held;
     assert_eq!(wire.ending().await.expect("an end").1, Ending::Reset, "{why}");
     let record = cluster.gateways[0].record(&id).await;
@@ -51,7 +52,7 @@ async fn an_exit_that_dies_takes_its_tunnels_and_another_one_is_tried() {
     let good = FakeExit::link_up(&cluster.gateways[1], "mobile", Manner::Opens).await;
     let mut bad = Vec::new();
     for (manner, slug) in
-        [(Manner::Leaves, Slug::ExitLost), (Manner::Refuses(outgate_link::Refusal::new("of_a_newer_version")), Slug::ExitRefused)]
+        [(Manner::Leaves, Slug::ExitLost), (Manner::Refuses(Refusal::new("of_a_newer_version")), Slug::ExitRefused)]
     {
         bad.push((FakeExit::link_up(&cluster.gateways[1], "isp", manner.clone()).await, slug));
         cluster.sees(0, "isp", 1).await;

@@ -1,11 +1,11 @@
 //! A fleet spread over three gateways, and gateways that have one ledger.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use outgate_fleetkit::fleet::{Fleet, Recruit};
 use outgate_fleetkit::place::WORLD;
 use outgate_testkit::daemon::Signal;
+use outgate_testkit::gateway_process::{GatewayProcess, Quickstart};
 use outgate_testkit::patience::until;
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ async fn every_exit_is_used_from_every_gateway() {
 /// As with a shared ledger: every gateway knows every exit, one exit is linked to two of them, another one to one.
 #[tokio::test]
 async fn gateways_that_have_one_ledger() {
-    let mut first = outgate_testkit::gateway_process::Quickstart::new(OUTGATE).start();
+    let mut first = Quickstart::new(OUTGATE).start();
     let enrolled = first.api("POST", "/v1/exits", &json!({ "pool": "mobile", "country": "de" }));
     let (id, token) = (enrolled["id"].as_str().expect("an id"), enrolled["token"].as_str().expect("a token"));
     let local = local_exit(&first);
@@ -67,8 +67,7 @@ async fn gateways_that_have_one_ledger() {
     let [here, there] = &cluster.gateways[..] else { panic!("two gateways") };
     let _exit = there.exit_enrolled(token, &["--allow-target", "127.0.0.0/8"]);
     cluster.sees(0, "mobile", 1).await;
-    let row =
-        |at: &outgate_testkit::gateway_process::GatewayProcess, id: &str| at.api("GET", &format!("/v1/exits/{id}"), &Value::Null);
+    let row = |at: &GatewayProcess, id: &str| at.api("GET", &format!("/v1/exits/{id}"), &Value::Null);
     let online = &row(here, id)["online"];
     assert_eq!((&online["gateway"], &online["country"], &online["health"]), (&"gw1".into(), &"de".into(), &"healthy".into()));
     assert_eq!(row(there, id)["online"]["gateway"], Value::Null);
@@ -99,5 +98,4 @@ async fn gateways_that_have_one_ledger() {
         reply.header("X-Proxy-Error").map(str::to_owned)
     };
     assert_eq!(refused().await.as_deref(), Some("no_exit"), "the gateway that holds it says that it is draining");
-    drop(Arc::clone(&first.folder()));
 }

@@ -1,8 +1,12 @@
 //! What a tunnel over two gateways must still be: whole, half-closed, reset, billed where the client is.
 
+use outgate_testkit::gateway_process::GatewayProcess;
 use outgate_testkit::origin::Origin;
-use outgate_testkit::wire::{Expect, Wire};
+use outgate_testkit::patience::{until, within};
+use outgate_testkit::wire::{Expect, Reply, Wire};
 use serde_json::Value;
+use tokio::io::Interest;
+use tokio::net::TcpListener;
 
 use super::Cluster;
 use crate::provocations::labelled_exit::LabelledExit;
@@ -26,7 +30,7 @@ async fn a_request_leaves_through_an_exit_of_another_gateway() {
     let [here, there] = &cluster.gateways[..] else { panic!("two gateways") };
     let origin = Origin::start();
     let target = origin.address().to_string();
-    let named = |reply: &outgate_testkit::wire::Reply| {
+    let named = |reply: &Reply| {
         let fields = ["X-Outgate-Exit", "X-Outgate-Country"].map(|field| reply.header(field).map(str::to_owned));
         assert_eq!((reply.status, fields), (200, [Some(exit.id.clone()), Some("de".to_owned())]), "{}", reply.text());
         reply.header("Proxy-Status").expect("every answer has it").replace('"', "")
@@ -57,7 +61,7 @@ async fn a_request_leaves_through_an_exit_of_another_gateway() {
     assert_eq!((&echoed["session"], &echoed["request_id"]), (&"ab12".into(), &id(&reply).into()), "{echoed}");
 
     // Billed and recorded where it was admitted, and only there.
-    let used = |gateway: &outgate_testkit::gateway_process::GatewayProcess| {
+    let used = |gateway: &GatewayProcess| {
         let path = format!("/v1/keys/{}", gateway.told("key_id"));
         gateway.api("GET", &path, &Value::Null)["period"]["bytes"].as_u64().expect("a number")
     };
@@ -95,15 +99,17 @@ async fn a_slow_reader_stalls_only_itself_over_two_gateways() {
 #[tokio::test]
 async fn a_client_that_leaves_a_stalled_tunnel_is_noticed() {
     let (cluster, exit) = two_gateways().await;
-    let deaf = outgate_testkit::script::Script::start(vec![outgate_testkit::script::Step::Stall]);
-    let (mut wire, _) = connect(&cluster.gateways[0], WAY, &deaf.address().to_string()).await;
+    let deaf = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (mut wire, _) = connect(&cluster.gateways[0], WAY, &deaf.local_addr().expect("bound").to_string()).await;
+    let (target, _) = deaf.accept().await.expect("the exit has connected");
     let flood = vec![7; 1 << 20];
     let stuffed = async { while wire.send(&flood).await.is_ok() {} };
     let pause = std::time::Duration::from_secs(1);
     assert!(tokio::time::timeout(pause, stuffed).await.is_err(), "nothing is read, so it can't go on for ever");
     wire.reset();
     let tunnels = || exit.row(&cluster.gateways[1])["online"]["tunnels"].as_u64();
-    outgate_testkit::patience::until("the exit to be rid of the tunnel", || (tunnels() == Some(0)).then_some(())).await;
+    until("the exit to be rid of the tunnel", || (tunnels() == Some(0)).then_some(())).await;
+    within("the target's reset", target.ready(Interest::ERROR)).await.expect("a socket");
     let (echo, _) = echo_server().await;
     let (mut wire, reply): (Wire, _) = connect(&cluster.gateways[0], WAY, &echo.to_string()).await;
     assert_eq!(reply.status, 200);
