@@ -1,7 +1,8 @@
 //! Who is let in at the door for gateways: both ends show a certificate of the cluster's authority, and nothing else counts.
 
+use outgate_link::{Goodbye, Hello, Limits, Link, LinkEnd, News, Offer, shell, upgrade};
 use outgate_testkit::ca::{Ca, Validity};
-use outgate_testkit::patience::until;
+use outgate_testkit::patience::{until, within};
 use outgate_testkit::wire::{Expect, Wire};
 use tempfile::TempDir;
 
@@ -82,4 +83,45 @@ async fn whoever_is_no_gateway_is_turned_away() {
 
     // The other way round: a gateway's certificate is nothing at the door for exits.
     assert_eq!(exits_in(&cluster.gateways[0], "residential"), 1);
+}
+
+/// A link to the door as another gateway makes one.
+async fn link_as(cluster: &Cluster, name: &str) -> Link {
+    let wire = Wire::connect(door(&cluster.gateways[0])).await.expect("it listens");
+    let wire = wire.tls("127.0.0.1", cluster.ca.known_client()).await.expect("the certificate is good");
+    let (mut io, _) = wire.into_parts();
+    let behind = upgrade::ask_known_link(&mut io, "gw0", "/v1/peer").await.expect("the door is open");
+    let hello = Hello { version: 1, agent: "fake".into(), max_tunnels: 16, gateway: Some(name.into()), ..Hello::default() };
+    let joined = shell::join(io, behind, &hello, Limits::default()).await.expect("it is welcomed");
+    tokio::spawn(joined.driver.run());
+    joined.link
+}
+
+#[tokio::test]
+async fn a_gateway_that_breaks_the_protocol_is_let_go() {
+    let cluster = Cluster::start(1).await;
+    let offer = |exit: &str, pool: &str| Offer { exit: exit.into(), pool: pool.into(), weight: 1, ..Offer::default() };
+    let link = link_as(&cluster, "gw1").await;
+    for (exit, pool) in [("e1", "mobile"), ("e2", "mobile"), ("e3", "nowhere-here")] {
+        assert!(link.tell(&News::Offer(offer(exit, pool))).await);
+    }
+    cluster.sees(0, "mobile", 2).await;
+    assert!(link.tell(&News::Withdraw("e2".into())).await);
+    cluster.sees(0, "mobile", 1).await;
+    let rows = [
+        News::Offer(offer("no id", "mobile")),
+        News::Offer(offer("e4", "no pool")),
+        News::Offer(Offer { country: Some("atlantis".into()), ..offer("e4", "mobile") }),
+        News::Offer(Offer { since: i64::MAX, ..offer("e4", "mobile") }),
+        News::Withdraw("no id".into()),
+    ];
+    for news in rows {
+        let bad = link_as(&cluster, "gw2").await;
+        assert!(bad.tell(&news).await);
+        let end = within("the end", bad.closed()).await;
+        assert!(matches!(&end, LinkEnd::Goodbye(why) if why.slug == "malformed"), "{news:?}: {end:?}");
+    }
+    assert_eq!(exits_in(&cluster.gateways[0], "mobile"), 1, "another one's offers stay");
+    link.close(Goodbye::new("done", "the test is over"));
+    cluster.sees(0, "mobile", 0).await;
 }
