@@ -91,7 +91,7 @@ async fn carry(core: &Rc<Core>, joined: Joined<TlsStream<TcpStream>>, peer: &Pee
     let gateway: Arc<str> = welcome.gateway.into();
     tracing::info!(%peer, %gateway, "linked to the gateway");
     let _up = core.gateway.peers.up(&link);
-    if core.gateway.is_draining() {
+    if core.gateway.drain.has_begun() {
         link.drain();
     }
     let offering = async {

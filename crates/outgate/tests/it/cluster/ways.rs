@@ -3,6 +3,7 @@
 use outgate_testkit::gateway_process::GatewayProcess;
 use outgate_testkit::origin::Origin;
 use outgate_testkit::patience::{until, within};
+use outgate_testkit::socks::{self, Said};
 use outgate_testkit::wire::{Expect, Reply, Wire};
 use serde_json::Value;
 use tokio::io::Interest;
@@ -11,7 +12,6 @@ use tokio::net::TcpListener;
 use super::Cluster;
 use crate::provocations::labelled_exit::LabelledExit;
 use crate::provocations::outputs::{connect, get, id};
-use crate::provocations::ways::{request, socks};
 use crate::transfer::{echo_server, half_closes, in_bulk, read_on, resets, speaks_first, stalled};
 
 /// An exit that only gw1 holds, asked for at gw0.
@@ -47,9 +47,9 @@ async fn a_request_leaves_through_an_exit_of_another_gateway() {
     let (_wire, reply) = get(here, WAY, &target, "/ok").await;
     assert_eq!((named(&reply), reply.text().as_str()), (format!("{}, gw1, gw0; received-status=200", exit.id), "ok\n"));
 
-    let (code, mut wire) =
-        socks(here.proxy(), here.credentials(&here.user(WAY)), &request(1, "127.0.0.1", origin.address().port())).await;
-    assert_eq!(code, 0);
+    let (user, asked) = (here.user(WAY), socks::request(socks::CONNECT, "127.0.0.1", origin.address().port()));
+    let (said, mut wire) = socks::ask(here.proxy(), Some(here.credentials(&user)), &asked).await.expect("a reply");
+    assert_eq!(said, Said::Reply(0));
     wire.send(format!("GET /ok HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n").as_bytes()).await.expect("open");
     assert_eq!(wire.reply(Expect::Body).await.expect("an answer").text(), "ok\n");
 
