@@ -1,9 +1,9 @@
 //! The other gateways: each is dialed, offered the exits that are linked here, and asks for tunnels through them.
 //!
 //! There is a link per ordered pair: whoever holds exits dials (`dial`) and plays the exit's part on it. So the exits of A are
-//! told by A's link to B (`offering`), entered at B as ways over another gateway (`door`, `taken`), and a tunnel that B asks for is joined
-//! at A to one over the exit's own link (`serve`, `relay`). Only own exits are offered: nothing is passed on, so nothing goes
-//! in circles. What is admitted, metered and recorded is so where the client is.
+//! told by A's link to B (`offering`), entered at B as ways over another gateway (`door`, `taken`), and a tunnel that B asks for
+//! is joined at A to one over the exit's own link (`serve`, `relay`). Only own exits are offered: nothing is passed on, so
+//! nothing goes in circles. What is admitted, metered and recorded is so where the client is.
 
 mod changes;
 mod dial;

@@ -1,13 +1,15 @@
 //! Several gateways that share their exits: a request at one leaves through an exit that another one holds.
 //!
 //! [`ways`] is what a tunnel over two hops must still be; [`failing`] is exits, links and gateways that go; [`trust`] is who is
-//! let in; [`many`] is a fleet spread over three gateways, and gateways with one ledger.
+//! let in; [`many`] is a fleet spread over three gateways, and gateways with one ledger; [`reload`] is a list of peers that
+//! changes.
 //!
 //! A gateway's door for others is reached by a middle-man: the others know its address before the gateway has one, it stays the
 //! same over restarts, and the way may break.
 
 mod failing;
 mod many;
+mod reload;
 mod trust;
 mod ways;
 
