@@ -247,7 +247,9 @@ impl Search<'_> {
                     | Slug::ConnectTimeout
                     | Slug::TargetRefused
                     | Slug::TargetReset => Verdict::Blames(found(fault)),
-                    Slug::Overloaded | Slug::Draining => of_exit(fault),
+                    // The catalogue's word is for a gateway that goes, and this one does not.
+                    Slug::Draining => of_exit(raise::exit_refused().with_detail("it is about to go")),
+                    Slug::Overloaded => of_exit(fault),
                     slug if slug.row().layer == Layer::Exit => of_exit(fault),
                     _ => Verdict::Final(found(fault)),
                 }
