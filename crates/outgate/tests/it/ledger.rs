@@ -4,6 +4,7 @@
 //! framing included. Bytes count when the gateway takes them from a side.
 
 mod changes;
+mod crash;
 mod keys;
 mod limits;
 mod moving;

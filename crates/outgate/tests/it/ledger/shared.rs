@@ -121,7 +121,7 @@ async fn two_gateways_of_one_name_are_kept_apart() {
 }
 
 /// Waits for something that another gateway has to hear of first.
-async fn follows<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+pub(super) async fn follows<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = look().await {
