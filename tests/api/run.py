@@ -104,6 +104,9 @@ class Gateway:
             "KEY_ID": ready["key_id"],
             "KEY_SECRET": ready["secret"],
             "NO_COLOR": "1",
+            "SCHEMATHESIS_HOOKS": "hooks",
+            "PYTHONPATH": HERE,
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
         command = [Path(sys.executable).parent / "schemathesis", "--config-file", HERE / "schemathesis.toml", "run"]
         command += [f"{ready['console_url']}/v1/openapi.json", "--seed", seed, *which]

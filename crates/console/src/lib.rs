@@ -4,7 +4,6 @@
 //! - `keys`, `plans`, `exits`: the desk's operations by subject
 //! - `resync`: catches up with a ledger that somebody else changed
 //! - `follow`: what was changed through other gateways
-//! - `resync`: catches up with a ledger that somebody else changed
 //! - [`api`]: the routes under `/v1`, which read a request, call the desk and show the result
 //! - `fields`, `problem`, `view`: a request's JSON with every mistake named; errors as RFC 9457; results as JSON
 //! - [`server`]: the listener with its deadlines
