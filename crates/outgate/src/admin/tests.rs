@@ -233,7 +233,7 @@ async fn exits_and_usage() {
     assert_eq!(exit["token"].as_str().map(str::len), Some(32));
     let listed = gateway.done("exits list").await;
     let cells: Vec<&str> = listed.lines().nth(1).expect("a row").split_whitespace().collect();
-    assert_eq!(cells, [id, "phone", "offline", "mobile", "de", "-", "berlin", "3320", "-", "-", "-", "-", "-"]);
+    assert_eq!(cells, [id, "phone", "offline", "mobile", "de", "-", "berlin", "3320", "-", "-", "-", "-", "-", "-"]);
     let heavy = gateway.json("exits enroll --weight 10 --max-tunnels 200 --carrier Example").await;
     assert_eq!((&heavy["weight"], &heavy["max_tunnels"], &heavy["carrier"]), (&json!(10), &json!(200), &json!("Example")));
     assert_eq!((&exit["weight"], &exit["max_tunnels"]), (&json!(1), &Value::Null));

@@ -15,7 +15,8 @@ pub(super) fn cluster(mut section: Section) -> Option<ClusterSettings> {
     let files = [file("certificate"), file("key"), file("ca")];
     let peer = |text: &str| host_and_port(text).map(|(host, port)| PeerAddress { host, port });
     let peers = section.list("peers", peer);
-    if at.is_none() && peers.is_none() && files.iter().all(Option::is_none) {
+    let in_file = ["address", "certificate", "key", "ca", "peers"].iter().any(|key| section.has(key));
+    if !in_file && at.is_none() && peers.is_none() && files.iter().all(Option::is_none) {
         section.finish();
         return None;
     }
