@@ -54,7 +54,10 @@ impl Place {
             let url = std::env::var("OUTGATE_STORE_POSTGRES");
             let url =
                 url.map_err(|_| vec!["--postgres takes the URL from OUTGATE_STORE_POSTGRES, which is not set".to_owned()])?;
-            return url.parse().map(|url| Self::Postgres(Box::new(url))).map_err(|error| vec![format!("OUTGATE_STORE_POSTGRES: {error}")]);
+            return url
+                .parse()
+                .map(|url| Self::Postgres(Box::new(url)))
+                .map_err(|error| vec![format!("OUTGATE_STORE_POSTGRES: {error}")]);
         }
         if let Some(data) = &place.data {
             return Ok(Self::Sqlite(ledger::sqlite_file(data)));
