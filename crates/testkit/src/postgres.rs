@@ -29,12 +29,15 @@ log_min_messages = warning
 const KEEPER: &str = r#"
 cd "$2" || exit 1
 # All of its processes at once, as a power cut does: the children of a killed postmaster go on for a moment otherwise.
-kill_all() {
+signal_all() {
     parent=$(head -n 1 data/postmaster.pid) && pids=$parent
     for stat in /proc/[0-9]*/stat; do
         read -r pid _ _ ppid _ <"$stat" && [ "$ppid" = "$parent" ] && pids="$pids $pid"
     done
-    kill -KILL $pids || return
+    kill -"$1" $pids
+}
+kill_all() {
+    signal_all KILL || return
     for pid in $pids; do
         while read -r _ _ state _ <"/proc/$pid/stat" && [ "$state" != Z ]; do :; done
     done
@@ -45,8 +48,11 @@ while read -r order; do
     start) "$1/pg_ctl" -D data -s -w -t 60 -l log start ;;
     stop) "$1/pg_ctl" -D data -s -w -m fast stop ;;
     kill) kill_all ;;
+    freeze) signal_all STOP ;;
+    thaw) signal_all CONT ;;
     esac >/dev/null 2>&1 </dev/null && echo 'done' || echo failed
 done
+signal_all CONT >/dev/null 2>&1
 "$1/pg_ctl" -D data -s -m immediate stop >/dev/null 2>&1
 cd / && rm -rf "$2"
 "#;
@@ -147,6 +153,22 @@ impl PostgresServer {
     /// If it is not running.
     pub fn kill(&mut self) {
         assert!(self.order("kill"), "PostgreSQL was not running: {}", self.log());
+    }
+
+    /// It answers nothing more, as behind a broken network, until [`Self::thaw`].
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn freeze(&mut self) {
+        assert!(self.order("freeze"), "PostgreSQL was not running: {}", self.log());
+    }
+
+    /// It goes on as if nothing had been.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn thaw(&mut self) {
+        assert!(self.order("thaw"), "PostgreSQL is gone: {}", self.log());
     }
 
     /// The URL of a new, empty database.

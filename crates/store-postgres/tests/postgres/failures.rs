@@ -161,6 +161,26 @@ async fn it_goes_on_by_itself_after_the_server_was_away() {
     assert_eq!(audited(&store).await, 2);
 }
 
+#[tokio::test]
+async fn a_server_that_answers_nothing_holds_nobody_up() {
+    let mut server = PostgresServer::start();
+    let url = server.database();
+    let store = open(&url).await;
+    assert_eq!(store.add_usage(batch(1, vec![row("aaaa", 1)])).await, Ok(Delivery::Added));
+    server.freeze();
+    let (changed, asked, added) =
+        tokio::join!(put(&store, "one"), store.last_sequence("gw"), store.add_usage(batch(2, vec![row("aaaa", 1)])),);
+    for refused in [changed.err(), asked.err(), added.err()] {
+        assert!(matches!(&refused, Some(StoreError::Refused(why)) if why.contains("did not do it within")), "{refused:?}");
+    }
+    server.thaw();
+    // What it was sent before is rolled back, or was never sent.
+    until_done(async || store.add_usage(batch(2, vec![row("aaaa", 1)])).await.map(drop)).await;
+    assert_eq!(store.used_since(&KeyId::parse("aaaa").expect("an id"), Timestamp::UNIX_EPOCH).await, Ok(2));
+    until_done(async || put(&store, "one").await).await;
+    assert_eq!(audited(&store).await, 1);
+}
+
 /// What is refused or unclear is told again, as callers do.
 async fn until_done(call: impl AsyncFn() -> Result<(), StoreError>) {
     for _ in 0..1_000 {

@@ -59,6 +59,27 @@ async fn a_gateway_outlives_its_ledger() {
 }
 
 #[tokio::test]
+async fn a_ledger_that_answers_nothing_slows_nobody_down() {
+    let mut server = PostgresServer::start();
+    let url = server.database();
+    let gateway = gateway_on(&url);
+    let origin = Origin::start();
+    let key = Key::create(&gateway, &[]);
+    assert_eq!(key.tries(&gateway, &origin).await, "ok");
+    server.freeze();
+    for _ in 0..20 {
+        assert_eq!(key.tries(&gateway, &origin).await, "ok");
+    }
+    until("the journal", || (journalled(&gateway) >= 20).then_some(())).await;
+    let refused = refused_change(&gateway, "during");
+    assert!(refused.contains("can't be written now"), "{refused}");
+    server.thaw();
+    until("it to be delivered", || (requests(&server, &url) == 21).then_some(())).await;
+    until("the journal's end", || (!gateway.data().join("usage.journal").exists()).then_some(())).await;
+    assert_eq!(requests(&server, &url), 21, "each once");
+}
+
+#[tokio::test]
 async fn a_start_waits_for_the_ledger_and_says_so() {
     let mut server = PostgresServer::start();
     let url = server.database();
