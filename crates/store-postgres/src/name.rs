@@ -75,8 +75,8 @@ impl Name {
         if self.holder.get() == Holder::Us {
             return Ok(());
         }
-        // The first number sets these locks apart from those of the pool.
-        let text = "SELECT pg_try_advisory_lock(7046802, hashtext($1))";
+        // One number of 64 bits: a space of its own, apart from the pairs of numbers that the pool locks.
+        let text = "SELECT pg_try_advisory_lock(hashtextextended($1, 7046802))";
         let ours = client.query_typed_one(text, &[(&name, Type::TEXT)]).await?.try_get(0)?;
         self.holder.set(if ours { Holder::Us } else { Holder::Another });
         self.known.notify_one();

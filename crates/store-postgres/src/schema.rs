@@ -110,11 +110,10 @@ impl fmt::Display for Migrated {
 /// Makes the steps that are missing, all of them or none. Two gateways that start at once do it one after the other. One that
 /// finds everything made needs no right to make tables.
 pub(crate) async fn migrate(lease: Lease<'_>) -> Result<Migrated, MigrateError> {
-    let mut from = version(lease.client()).await?;
+    let mut from = version_made(lease.client()).await?;
     if from < KNOWN {
         lease.begin(Locked::Schema).await?;
-        from = version(lease.client()).await?;
-        make_steps(lease.client(), from).await?;
+        from = make_steps(lease.client()).await?;
         // Unclear or not: the next one to look sees what became of it.
         lease.client().batch_execute("COMMIT").await?;
     }
@@ -125,27 +124,29 @@ pub(crate) async fn migrate(lease: Lease<'_>) -> Result<Migrated, MigrateError> 
     }
 }
 
-async fn version(client: &Client) -> Result<i64, Failure> {
+/// The version as of now; 0 for a database without tables.
+async fn version_made(client: &Client) -> Result<i64, Failure> {
     let made = client.query_typed_one("SELECT to_regclass('schema_version') IS NOT NULL", &[]).await?;
-    if !made.try_get::<_, bool>(0)? {
-        return Ok(0);
-    }
+    if made.try_get(0)? { version(client).await } else { Ok(0) }
+}
+
+async fn version(client: &Client) -> Result<i64, Failure> {
     Ok(client.query_typed_one("SELECT coalesce(max(version), 0) FROM schema_version", &[]).await?.try_get(0)?)
 }
 
-async fn make_steps(client: &Client, from: i64) -> Result<(), Failure> {
-    if from == 0 {
-        client
-            .batch_execute(
-                "CREATE TABLE IF NOT EXISTS schema_version
-                     (version bigint PRIMARY KEY, made timestamptz NOT NULL DEFAULT now())",
-            )
-            .await?;
-    }
+/// Makes the steps that are missing now that nobody else can. Returns the version before them.
+async fn make_steps(client: &Client) -> Result<i64, Failure> {
+    // Not `to_regclass` again: a session may remember that there was no such table.
+    client
+        .batch_execute(
+            "CREATE TABLE IF NOT EXISTS schema_version (version bigint PRIMARY KEY, made timestamptz NOT NULL DEFAULT now())",
+        )
+        .await?;
+    let from = version(client).await?;
     for (done, step) in STEPS.iter().enumerate().skip(usize::try_from(from).unwrap_or(0)) {
         client.batch_execute(step).await?;
         let version = i64::try_from(done + 1).unwrap_or(i64::MAX);
         client.execute_typed("INSERT INTO schema_version (version) VALUES ($1)", &[(&version, Type::INT8)]).await?;
     }
-    Ok(())
+    Ok(from)
 }

@@ -8,7 +8,7 @@
 //! - what is kept: [`Plan`] with its [`Period`], [`Key`], [`Exit`], [`UsageBatch`], [`Audit`]
 //! - the contract: [`Store`], [`Change`], [`Changes`], [`StoreError`]; [`Archive`] for one that lasts
 //! - backends here: [`memory`] for tests and throw-away gateways; [`unreliable`] breaks another one on purpose
-//! - [`column`]: how values become columns, for the backends that have some
+//! - [`mod@column`]: how values become columns, for the backends that have some
 //! - [`live`]: what a running gateway offers to the console; [`own`]: what of that is for a key's own eyes
 //!
 //! Money rules: usage is delivered by (gateway, sequence), so that repeating a batch after an unclear answer neither loses nor

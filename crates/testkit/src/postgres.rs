@@ -28,13 +28,31 @@ log_min_messages = warning
 /// `$1` the programs, `$2` the folder. Each order is answered with `done` or `failed`.
 const KEEPER: &str = r#"
 cd "$2" || exit 1
+# All of its processes at once, as a power cut does: the children of a killed postmaster go on for a moment otherwise.
+signal_all() {
+    parent=$(head -n 1 data/postmaster.pid) && pids=$parent
+    for stat in /proc/[0-9]*/stat; do
+        read -r pid _ _ ppid _ <"$stat" && [ "$ppid" = "$parent" ] && pids="$pids $pid"
+    done
+    kill -"$1" $pids
+}
+kill_all() {
+    signal_all KILL || return
+    for pid in $pids; do
+        while read -r _ _ state _ <"/proc/$pid/stat" && [ "$state" != Z ]; do :; done
+    done
+    return 0
+}
 while read -r order; do
     case $order in
     start) "$1/pg_ctl" -D data -s -w -t 60 -l log start ;;
     stop) "$1/pg_ctl" -D data -s -w -m fast stop ;;
-    kill) kill -KILL "$(head -n 1 data/postmaster.pid)" ;;
+    kill) kill_all ;;
+    freeze) signal_all STOP ;;
+    thaw) signal_all CONT ;;
     esac >/dev/null 2>&1 </dev/null && echo 'done' || echo failed
 done
+signal_all CONT >/dev/null 2>&1
 "$1/pg_ctl" -D data -s -m immediate stop >/dev/null 2>&1
 cd / && rm -rf "$2"
 "#;
@@ -117,7 +135,7 @@ impl PostgresServer {
     /// # Panics
     /// If it does not start.
     pub fn start_again(&mut self) {
-        // After a kill the orphaned processes take a moment to notice, and the server waits for none of them.
+        // After a kill its shared memory may still be in use for a moment, and the server waits for nobody.
         wait_for("PostgreSQL to start", || self.order("start").then_some(()));
     }
 
@@ -129,12 +147,28 @@ impl PostgresServer {
         assert!(self.order("stop"), "PostgreSQL did not stop: {}", self.log());
     }
 
-    /// SIGKILL.
+    /// SIGKILL to all of its processes.
     ///
     /// # Panics
     /// If it is not running.
     pub fn kill(&mut self) {
         assert!(self.order("kill"), "PostgreSQL was not running: {}", self.log());
+    }
+
+    /// It answers nothing more, as behind a broken network, until [`Self::thaw`].
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn freeze(&mut self) {
+        assert!(self.order("freeze"), "PostgreSQL was not running: {}", self.log());
+    }
+
+    /// It goes on as if nothing had been.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn thaw(&mut self) {
+        assert!(self.order("thaw"), "PostgreSQL is gone: {}", self.log());
     }
 
     /// The URL of a new, empty database.

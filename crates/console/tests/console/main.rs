@@ -3,6 +3,7 @@
 mod changes;
 mod client;
 mod description;
+mod follow;
 mod gateway;
 mod refusals;
 mod resync;

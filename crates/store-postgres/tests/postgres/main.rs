@@ -40,3 +40,13 @@ async fn conforms_when_shared() {
 async fn conforms_as_an_archive() {
     conformance::run_archive(|| async { Arc::new(open(&SERVER.database()).await) as Arc<dyn Archive> }).await;
 }
+
+/// The tables are made once, whoever comes first; the others find them.
+#[tokio::test]
+async fn several_gateways_start_at_once_on_an_empty_database() {
+    for _ in 0..5 {
+        let url = SERVER.database();
+        let opened = tokio::join!(open(&url), open(&url), open(&url), open(&url));
+        assert_eq!(opened.3.check().await, Ok(Vec::new()));
+    }
+}
