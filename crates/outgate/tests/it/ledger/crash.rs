@@ -102,7 +102,7 @@ async fn whatever_is_killed_nothing_counts_twice_and_little_is_lost() {
     for visit in visits {
         visit.await.expect("it ends");
     }
-    until("everything to be delivered", || gateways.iter().all(|gateway| settled(gateway)).then_some(())).await;
+    until("everything to be delivered", || gateways.iter().all(settled).then_some(())).await;
     let (arrived, sent) = (truth.arrived.load(SeqCst), truth.sent.load(SeqCst));
     let allowed = kills * LOSS;
     let enough = || (recorded(&server, &url, &key) + allowed >= arrived).then_some(());
