@@ -30,11 +30,13 @@ const KEEPER: &str = r#"
 cd "$2" || exit 1
 # All of its processes at once, as a power cut does: the children of a killed postmaster go on for a moment otherwise.
 signal_all() {
-    parent=$(head -n 1 data/postmaster.pid) && pids=$parent
+    parent=$(head -n 1 data/postmaster.pid) && kill -0 "$parent" || return
+    pids=$parent
     for stat in /proc/[0-9]*/stat; do
         read -r pid _ _ ppid _ <"$stat" && [ "$ppid" = "$parent" ] && pids="$pids $pid"
     done
-    kill -"$1" $pids
+    # One of them may have ended since.
+    kill -"$1" $pids || true
 }
 kill_all() {
     signal_all KILL || return
