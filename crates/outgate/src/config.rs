@@ -16,10 +16,11 @@ use outgate_faults::{Dialect, DialectSpec, FaultSpec, ReasonStyle, Slug};
 use outgate_gateway::policy::{Effect, Policy, Rule};
 use outgate_gateway::settings::{
     ExitDoorSettings, FleetRules, Geo, HeadLimits, Limits, ListenerSettings, MemoryBound, PoolSettings, Protocols, SessionRules,
-    Settings, Timeouts,
+    Settings, Sharing, Timeouts,
 };
 use outgate_store::amount::{parse_bytes, parse_duration};
 use outgate_store::{PoolKind, PoolName, PortRange};
+use outgate_store_redis::Redis;
 
 use crate::ledger::LedgerSettings;
 use crate::tls::Clients;
@@ -27,6 +28,9 @@ use crate::tls::Clients;
 pub(crate) use readings::Readings;
 
 use reader::Section;
+
+/// What every key in Redis begins with.
+const KEY_PREFIX: &str = "outgate";
 
 /// A checked configuration.
 pub(crate) struct Config {
@@ -122,6 +126,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let sources = egress.list("sources", parse_with("an IP address of this machine")).unwrap_or_default();
     egress.finish();
     let geo = geo(root.section("geo"));
+    let sharing = sharing(root.section("store"));
     let mut records = root.section("records");
     let keep = records.scalar("enabled", boolean).unwrap_or(true);
     let folder = records.scalar("folder", infallible).map(PathBuf::from);
@@ -146,6 +151,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         guard,
         sources,
         geo,
+        sharing,
         records: keep.then_some(folder),
         journal: None,
         echo: None,
@@ -280,6 +286,20 @@ fn server_tls(section: &mut Section, alpn: &[&str]) -> Option<Arc<rustls::Server
             None
         }
     }
+}
+
+/// Whom the limits are shared with. The address is a secret: it may hold a password.
+fn sharing(mut section: Section) -> Option<Sharing> {
+    let redis = section.scalar("redis", |address| Redis::new(address, KEY_PREFIX).map_err(|bad| bad.to_string()));
+    let share = section.scalar("share", |text| match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("a part of every limit, above 0 and up to 1, such as 0.5"),
+    });
+    if share.is_some() && redis.is_none() {
+        section.problem("share", "is for gateways that share their keys' limits: add redis = \"redis://HOST:6379\"");
+    }
+    section.finish();
+    redis.map(|redis| Sharing { keeper: Arc::new(redis), share, door: None })
 }
 
 /// The databases are read here, so that `outgate check` finds those that can't be.

@@ -1,0 +1,252 @@
+//! A key's part of its limits at this gateway, in atomics: tokens of its rate, a level of threads, a level of bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
+
+use outgate_store::shared::{BytesGrant, Known};
+
+use crate::limits::{give_back, take_slot};
+use crate::shares::Shares;
+
+/// Tokens that were not used for so long are nobody's: others wait for them.
+const TOKENS_LAST_MS: u64 = 1_000;
+/// The smallest lease of bytes.
+pub(crate) const SMALLEST_LEASE: u64 = 256 * 1024;
+/// How long it is believed that no byte is left; then it is asked again. Others may have given back, or the plan grown.
+const SPENT_NANOS: u64 = 1_000_000_000;
+
+/// What a key has here.
+#[derive(Debug)]
+pub(crate) struct Lot {
+    pub(crate) shares: Arc<Shares>,
+    /// Milliseconds until which they last (40 bits), how many (24 bits).
+    tokens: AtomicU64,
+    /// Nanoseconds until which there are none anywhere.
+    no_tokens_until: AtomicU64,
+    /// Set-ups since it was last looked at.
+    setups: AtomicU32,
+    /// Up to how many threads may be open here.
+    threads: AtomicU32,
+    /// Most that were open since it was last looked at.
+    peak: AtomicU32,
+    /// Bytes of the period that were moved here.
+    own: AtomicU64,
+    /// Up to where `own` may go.
+    level: AtomicU64,
+    /// What all gateways have used or may use by their levels, as of the last answer; before, the ledger's sum.
+    total: AtomicU64,
+    /// The level that is in `total`.
+    told_level: AtomicU64,
+    told: AtomicBool,
+    /// The size of a lease now.
+    pub(crate) lease: AtomicU64,
+    /// No byte is left: until when that is believed, and of which limit it was said.
+    spent_until: AtomicU64,
+    spent_limit: AtomicU64,
+    noted: AtomicBool,
+    tracked: AtomicBool,
+}
+
+/// How a key's bytes stand here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// So many may be moved.
+    Bytes(u64),
+    /// None now, but more was asked for.
+    Soon,
+    /// None.
+    Spent,
+}
+
+impl Lot {
+    pub(crate) fn new(shares: Arc<Shares>) -> Self {
+        Self {
+            shares,
+            tokens: AtomicU64::new(0),
+            no_tokens_until: AtomicU64::new(0),
+            setups: AtomicU32::new(0),
+            threads: AtomicU32::new(0),
+            peak: AtomicU32::new(0),
+            own: AtomicU64::new(0),
+            level: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            told_level: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+            lease: AtomicU64::new(SMALLEST_LEASE),
+            spent_until: AtomicU64::new(0),
+            spent_limit: AtomicU64::new(0),
+            noted: AtomicBool::new(false),
+            tracked: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes a token, if there is one here.
+    pub(crate) fn take_token(&self, nanos: u64) -> bool {
+        let now = nanos / 1_000_000;
+        let take = |held: u64| (held >> 24 > now && held & COUNT > 0).then(|| held - 1);
+        self.tokens.fetch_update(Relaxed, Relaxed, take).is_ok()
+    }
+
+    /// Adds tokens; all last from now on.
+    pub(crate) fn put_tokens(&self, more: u32, nanos: u64) {
+        let now = nanos / 1_000_000;
+        let put = |held: u64| {
+            let left = if held >> 24 > now { held & COUNT } else { 0 };
+            Some((now + TOKENS_LAST_MS) << 24 | (left + u64::from(more)).min(COUNT))
+        };
+        let _always = self.tokens.fetch_update(Relaxed, Relaxed, put);
+    }
+
+    /// Nanoseconds until there may be a token anywhere, when there was none a moment ago.
+    pub(crate) fn no_token_for(&self, nanos: u64) -> Option<u64> {
+        self.no_tokens_until.load(Relaxed).checked_sub(nanos).filter(|wait| *wait > 0)
+    }
+
+    pub(crate) fn no_tokens_until(&self, nanos: u64) {
+        self.no_tokens_until.store(nanos, Relaxed);
+    }
+
+    /// Counts a set-up.
+    pub(crate) fn count_setup(&self) {
+        self.setups.fetch_add(1, Relaxed);
+    }
+
+    /// How many set-ups came and most threads that were open since this was asked last.
+    pub(crate) fn demand(&self, open: &AtomicU32) -> (u32, u32) {
+        (self.setups.swap(0, Relaxed), self.peak.swap(open.load(Relaxed), Relaxed))
+    }
+
+    /// Takes one of the threads that are this gateway's.
+    pub(crate) fn take_thread(&self, open: &AtomicU32) -> bool {
+        if !take_slot(open, self.threads.load(Relaxed)) {
+            return false;
+        }
+        // Either the level is seen here as it was lowered meanwhile, or whoever lowered it sees this thread.
+        fence(SeqCst);
+        if open.load(Relaxed) > self.threads.load(Relaxed) {
+            give_back(open);
+            return false;
+        }
+        self.peak.fetch_max(open.load(Relaxed), Relaxed);
+        true
+    }
+
+    pub(crate) fn threads(&self) -> u32 {
+        self.threads.load(Relaxed)
+    }
+
+    /// Lowers the level of threads, but not below what is open. Returns where it is.
+    pub(crate) fn lower_threads(&self, want: u32, open: &AtomicU32) -> u32 {
+        self.threads.store(want, Relaxed);
+        fence(SeqCst);
+        let level = want.max(open.load(Relaxed));
+        self.threads.store(level, Relaxed);
+        level
+    }
+
+    pub(crate) fn set_threads(&self, level: u32) {
+        self.threads.store(level, Relaxed);
+    }
+
+    /// Begins a period of which the ledger knows so many bytes.
+    pub(crate) fn begin_period(&self, ledger: u64) {
+        for counter in [&self.own, &self.level, &self.told_level, &self.spent_until] {
+            counter.store(0, Relaxed);
+        }
+        self.total.store(ledger, Relaxed);
+        self.told.store(false, Relaxed);
+    }
+
+    /// Counts bytes that were moved.
+    pub(crate) fn count(&self, bytes: u64) {
+        self.own.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn own(&self) -> u64 {
+        self.own.load(Relaxed)
+    }
+
+    pub(crate) fn level(&self) -> u64 {
+        self.level.load(Relaxed)
+    }
+
+    /// What all have used of the period, as far as it is known here.
+    pub(crate) fn used(&self) -> u64 {
+        (self.total.load(Relaxed) + self.own()).saturating_sub(self.told_level.load(Relaxed))
+    }
+
+    /// How many bytes may be moved within `limit`.
+    pub(crate) fn left(&self, limit: u64, nanos: u64) -> Left {
+        let (own, level) = (self.own(), self.level());
+        if !self.shares.together() {
+            // What was leased, and this gateway's share of what nobody had leased.
+            let free = limit.saturating_sub(self.total.load(Relaxed)) as f64 * self.shares.share();
+            let left = level.saturating_add(free as u64).saturating_sub(own);
+            return if left > 0 { Left::Bytes(left) } else { Left::Spent };
+        }
+        // A plan that became smaller is smaller at once.
+        match level.saturating_sub(own).min(limit.saturating_sub(self.used())) {
+            0 if self.is_spent(limit, nanos) => Left::Spent,
+            0 => Left::Soon,
+            left => Left::Bytes(left),
+        }
+    }
+
+    /// Whether the task that syncs should look at this key now; it hears so once. It looks at all that it tracks anyway.
+    pub(crate) fn calls(&self, limit: u64, nanos: u64) -> bool {
+        let should = self.runs_low(limit, nanos) || !self.tracked.load(Relaxed);
+        should && !self.noted.load(Relaxed) && !self.noted.swap(true, Relaxed)
+    }
+
+    /// Whether more bytes should be leased, ahead of their use.
+    pub(crate) fn runs_low(&self, limit: u64, nanos: u64) -> bool {
+        let left = self.level().saturating_sub(self.own());
+        left < self.lease.load(Relaxed) / 2 && self.shares.together() && !self.is_spent(limit, nanos)
+    }
+
+    fn is_spent(&self, limit: u64, nanos: u64) -> bool {
+        nanos < self.spent_until.load(Relaxed) && self.spent_limit.load(Relaxed) == limit
+    }
+
+    /// Gives up what is leased beyond `level`.
+    pub(crate) fn lower_bytes(&self, level: u64) {
+        self.level.store(level, Relaxed);
+    }
+
+    /// Takes an answer over. One that leaves nothing says that the limit is reached.
+    pub(crate) fn set_bytes(&self, grant: BytesGrant, limit: u64, nanos: u64) {
+        self.total.store(grant.total, Relaxed);
+        self.told_level.store(grant.level, Relaxed);
+        self.level.store(grant.level, Relaxed);
+        self.told.store(true, Relaxed);
+        if grant.total >= limit && grant.level <= self.own() {
+            self.spent_limit.store(limit, Relaxed);
+            self.spent_until.store(nanos + SPENT_NANOS, Relaxed);
+        }
+    }
+
+    /// What is known of the period here, for whoever forgot it.
+    pub(crate) fn known(&self) -> Known {
+        let total = self.total.load(Relaxed);
+        match self.told.load(Relaxed) {
+            true => Known::Told(BytesGrant { level: self.told_level.load(Relaxed), total }),
+            false => Known::Ledger(total),
+        }
+    }
+
+    /// Whether somebody was told of what was used here, who may forget it.
+    pub(crate) fn was_told(&self) -> bool {
+        self.told.load(Relaxed)
+    }
+
+    /// Its call was heard.
+    pub(crate) fn heard(&self) {
+        self.noted.store(false, Relaxed);
+    }
+
+    pub(crate) fn track(&self, tracked: bool) {
+        self.tracked.store(tracked, Relaxed);
+    }
+}
+
+const COUNT: u64 = (1 << 24) - 1;
