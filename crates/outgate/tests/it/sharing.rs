@@ -51,7 +51,7 @@ impl Group {
         let copies: Vec<_> = (0..GATEWAYS).map(|_| copy_of(folder.path())).collect();
         let gateways = copies.into_iter().enumerate().map(|(number, copy)| {
             let quickstart = Quickstart::new(OUTGATE).env("OUTGATE_STORE_REDIS", &redis.address());
-            quickstart.env("OUTGATE_NAME", &format!("gw{number}")).start_in(Arc::new(copy))
+            quickstart.env("RUST_LOG", "info").env("OUTGATE_NAME", &format!("gw{number}")).start_in(Arc::new(copy))
         });
         let gateways = gateways.collect();
         let (key, secret) = (text(&key, "id"), text(&key, "secret"));

@@ -1,6 +1,7 @@
 //! Redis goes away, with and without what it knew: each gateway keeps to its share, and all of them share again.
 
 use outgate_testkit::gateway_process::Quickstart;
+use outgate_testkit::patience::HANG;
 use outgate_testkit::redis_server::{Keeps, RedisServer};
 
 use super::{GATEWAYS, Group};
@@ -38,7 +39,7 @@ async fn without_redis_each_keeps_to_its_share_until_it_is_back() {
         let mut alone = Vec::new();
         let started = std::time::Instant::now();
         while alone.len() < 27 {
-            assert!(started.elapsed() < outgate_testkit::patience::HANG, "only {} at one gateway alone", alone.len());
+            assert!(started.elapsed() < HANG, "only {} at one gateway alone", alone.len());
             alone.extend(group.fill(0, 31 - alone.len()).await);
         }
         assert!(alone.len() <= 30);
@@ -61,7 +62,7 @@ async fn a_gateway_starts_without_redis() {
     let mut redis = RedisServer::start(Keeps::Nothing);
     redis.kill();
     let start = Quickstart::new(OUTGATE).env("OUTGATE_STORE_REDIS", &redis.address()).env("OUTGATE_STORE_SHARE", "0.25");
-    let mut gateway = start.start();
+    let mut gateway = start.env("RUST_LOG", "info").start();
     let share = gateway.daemon().line("the warning", |line| line.contains("limits can't be shared").then(|| line.to_owned()));
     assert!(share.contains("0.25"), "it says its share: {share}");
     redis.restart();
