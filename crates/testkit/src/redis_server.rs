@@ -1,6 +1,8 @@
 //! A throw-away Redis server: on a unix socket of its own folder, gone when its handle drops.
 
 use std::ffi::OsString;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
@@ -40,6 +42,20 @@ impl RedisServer {
     #[must_use]
     pub fn address(&self) -> String {
         format!("redis+unix://{}", socket(&self.folder).display())
+    }
+
+    /// How many scripts it has run so far.
+    ///
+    /// # Panics
+    /// If it doesn't answer.
+    #[must_use]
+    pub fn scripts_run(&self) -> u64 {
+        let mut stream = UnixStream::connect(socket(&self.folder)).expect("the server listens");
+        stream.write_all(b"INFO commandstats\r\nQUIT\r\n").expect("it reads");
+        let mut told = String::new();
+        stream.read_to_string(&mut told).expect("it answers and closes");
+        let calls = told.split("cmdstat_evalsha:calls=").nth(1).and_then(|rest| rest.split(',').next());
+        calls.map_or(0, |calls| calls.parse().expect("a number of calls"))
     }
 
     /// SIGKILL, and waits until it is gone.

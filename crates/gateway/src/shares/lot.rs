@@ -250,3 +250,74 @@ impl Lot {
 }
 
 const COUNT: u64 = (1 << 24) - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const LIMIT: u64 = 1_000;
+
+    fn lot(share: f64) -> Lot {
+        let shares = Arc::new(Shares::new(Some(share), std::time::Instant::now()));
+        shares.join();
+        Lot::new(shares)
+    }
+
+    #[test]
+    fn tokens_are_taken_and_end() {
+        let lot = lot(1.0);
+        assert!(!lot.take_token(MS));
+        lot.put_tokens(2, MS);
+        assert!(lot.take_token(2 * MS));
+        assert!(!lot.take_token((TOKENS_LAST_MS + 1) * MS), "others may have them now");
+        lot.put_tokens(1, 5_000 * MS);
+        assert!(lot.take_token(5_001 * MS) && !lot.take_token(5_001 * MS), "what ended doesn't come back");
+        lot.no_tokens_until(6_000 * MS);
+        assert_eq!((lot.no_token_for(5_999 * MS), lot.no_token_for(6_000 * MS)), (Some(MS), None));
+    }
+
+    #[test]
+    fn threads_keep_to_the_level() {
+        let (lot, open) = (lot(1.0), AtomicU32::new(0));
+        assert!(!lot.take_thread(&open));
+        lot.set_threads(2);
+        assert!(lot.take_thread(&open) && lot.take_thread(&open) && !lot.take_thread(&open));
+        assert_eq!(lot.lower_threads(0, &open), 2, "what is open stays");
+        give_back(&open);
+        assert_eq!(lot.lower_threads(0, &open), 1);
+        assert!(!lot.take_thread(&open));
+        assert_eq!(lot.demand(&open), (0, 2), "as many as were open at once");
+        assert_eq!(lot.demand(&open), (0, 1));
+    }
+
+    #[test]
+    fn bytes_keep_to_the_level_together() {
+        let lot = lot(1.0);
+        lot.begin_period(100);
+        assert_eq!(lot.known(), Known::Ledger(100));
+        assert_eq!((lot.left(LIMIT, 0), lot.used()), (Left::Soon, 100));
+        let grant = BytesGrant { level: 50, total: 400 };
+        lot.set_bytes(grant, LIMIT, 0);
+        lot.count(20);
+        assert_eq!((lot.left(LIMIT, 0), lot.used()), (Left::Bytes(30), 370), "370: the others' 350 and 20 here");
+        assert_eq!(lot.left(380, 0), Left::Bytes(10), "a plan that became smaller is smaller at once");
+        lot.lower_bytes(20);
+        assert_eq!((lot.left(LIMIT, 0), lot.known()), (Left::Soon, Known::Told(grant)), "the answer is remembered as it was");
+        lot.set_bytes(BytesGrant { level: 20, total: 1_000 }, LIMIT, 0);
+        assert_eq!(lot.left(LIMIT, SPENT_NANOS - 1), Left::Spent);
+        assert_eq!(lot.left(LIMIT, SPENT_NANOS), Left::Soon, "others may have given back");
+        assert_eq!(lot.left(LIMIT + 1, 0), Left::Soon, "a larger plan is asked for at once");
+    }
+
+    #[test]
+    fn bytes_keep_to_the_share_alone() {
+        let lot = lot(0.25);
+        lot.set_bytes(BytesGrant { level: 50, total: 200 }, LIMIT, 0);
+        lot.shares.part_ways("a test");
+        assert_eq!(lot.left(LIMIT, 0), Left::Bytes(50 + 200), "what was leased and a quarter of the 800 that nobody had");
+        lot.count(250);
+        assert_eq!((lot.left(LIMIT, 0), lot.used()), (Left::Spent, 400));
+        assert_eq!((lot.shares.part(100), lot.shares.part(2)), (25, 1), "one at least");
+    }
+}

@@ -16,8 +16,8 @@ use crate::shares::{Granted, Waiter};
 
 /// Looks at a key per second; see [`Tracked::look`].
 const LOOKS_PER_SECOND: u32 = 10;
-/// A gateway keeps no more unused threads of a key than this part of them, so that three keep less than a tenth.
-const SPARE_THREADS: u32 = 32;
+/// A gateway keeps no more unused threads or tokens of a key than this part of them, so that three keep less than a tenth.
+const SPARE: u32 = 32;
 /// The largest lease.
 const LARGEST_LEASE: u64 = 1 << 30;
 /// What is left of a period is leased out in no smaller parts, or its end would be all asking.
@@ -48,7 +48,20 @@ pub(super) struct Round {
     rates: Vec<Arc<Account>>,
     threads: Vec<Arc<Account>>,
     bytes: Vec<(Arc<Account>, BytesAsk)>,
+    /// What is known of rates, by the answers or from a moment ago.
+    tokens: HashMap<KeyId, RateGrant>,
     waiters: HashMap<KeyId, Vec<Waiter>>,
+}
+
+/// A key that a batch is about.
+#[derive(Clone, Copy)]
+struct Keyed<'a> {
+    account: &'a Arc<Account>,
+    tracked: &'a Tracked,
+    lot: &'a Lot,
+    manner: Manner,
+    looked: bool,
+    nanos: u64,
 }
 
 /// How a batch is asked.
@@ -111,7 +124,7 @@ impl Tracked {
     /// Up to where the threads should go.
     fn wanted_threads(&self, lot: &Lot, limit: u32, waiting: u32, looked: bool) -> u32 {
         let open = self.live.open.load(Relaxed);
-        let spare = self.opened.max(waiting).min(limit / SPARE_THREADS);
+        let spare = self.opened.max(waiting).min(limit / SPARE);
         let wanted = open.max(self.peak).saturating_add(waiting + spare);
         // Only a look lowers: between two, a busy key goes up and down.
         if looked { wanted } else { wanted.max(lot.threads()) }
@@ -146,44 +159,11 @@ impl Round {
     ) {
         let live = tracked.live.clone();
         let Some(lot) = live.lot.as_deref() else { return };
-        let due = tracked.is_due();
-        self.add_rate(account, tracked, &waiters, nanos);
-        if let Some(limit) = account.plan.threads {
-            let waiting = waiters.iter().filter(|waiter| waiter.lacks.slot).count() as u32;
-            let want = match manner {
-                Manner::Share => tracked.wanted_threads(lot, limit, waiting, looked),
-                Manner::Say | Manner::Leave => live.open.load(Relaxed),
-            };
-            let level = lot.threads();
-            if want != level || waiting > 0 || (due && level > 0) {
-                // Nobody takes here what is being given back.
-                let want = if want < level { lot.lower_threads(want, &live.open) } else { want };
-                let used = live.open.load(Relaxed);
-                self.asks.threads.push(ThreadsAsk { key: account.key.id.clone(), limit, used, want: want.max(used) });
-                self.threads.push(account.clone());
-            }
-        }
-        if let Some(limit) = account.plan.bytes {
-            live.roll_over(Timestamp::now());
-            let want = match manner {
-                Manner::Share => tracked.wanted_bytes(lot, limit),
-                Manner::Say => lot.own().max(lot.level()),
-                Manner::Leave => lot.own(),
-            };
-            let lacking = lot.runs_low(limit, nanos) || lot.left(limit, nanos) == Left::Soon;
-            let giving = want < lot.level();
-            if lacking || (looked && giving) || due {
-                if giving {
-                    lot.lower_bytes(want);
-                }
-                let used = lot.own();
-                let (period, known) = (live.period(), lot.known());
-                let ask = BytesAsk { key: account.key.id.clone(), period, limit, known, used, want: want.max(used) };
-                self.asks.bytes.push(ask.clone());
-                self.bytes.push((account.clone(), ask));
-            }
-        }
-        if due {
+        let key = Keyed { account, tracked, lot, manner, looked, nanos };
+        self.add_rate(&key, waiters.iter().filter(|waiter| waiter.lacks.token).count() as u32);
+        self.add_threads(&key, waiters.iter().filter(|waiter| waiter.lacks.slot).count() as u32);
+        self.add_bytes(&key);
+        if tracked.is_due() {
             tracked.since_said = 0;
         }
         if !waiters.is_empty() {
@@ -191,17 +171,63 @@ impl Round {
         }
     }
 
-    fn add_rate(&mut self, account: &Arc<Account>, tracked: &Tracked, waiters: &[Waiter], nanos: u64) {
-        let (Some(rate), Some(lot)) = (account.plan.rate, tracked.live.lot.as_deref()) else { return };
-        let waiting = waiters.iter().filter(|waiter| waiter.lacks.token).count() as u32;
-        if waiting == 0 || lot.no_token_for(nanos).is_some() {
+    fn add_rate(&mut self, key: &Keyed<'_>, waiting: u32) {
+        let Keyed { account, tracked, lot, nanos, .. } = *key;
+        let Some(rate) = account.plan.rate.filter(|_| waiting > 0) else { return };
+        let id = account.key.id.clone();
+        if let Some(wait) = lot.no_token_for(nanos) {
+            // There was none a moment ago.
+            let none = RateGrant { granted: 0, remaining: 0, wait: Duration::from_nanos(wait) };
+            self.tokens.insert(id, none);
             return;
         }
         let burst = account.plan.burst.unwrap_or(rate).max(1);
-        // What comes within a look, ahead; little of what a burst may be.
-        let ahead = (tracked.setups as u32).min(burst / SPARE_THREADS);
-        self.asks.rates.push(RateAsk { key: account.key.id.clone(), rate: rate.max(1), burst, want: waiting + ahead });
+        // What comes within a look, ahead; little of what all may take.
+        let ahead = (tracked.setups as u32).min(rate / SPARE).min(burst / 4);
+        self.asks.rates.push(RateAsk { key: id, rate: rate.max(1), burst, want: waiting + ahead });
         self.rates.push(account.clone());
+    }
+
+    fn add_threads(&mut self, key: &Keyed<'_>, waiting: u32) {
+        let Keyed { account, tracked, lot, manner, looked, .. } = *key;
+        let Some(limit) = account.plan.threads else { return };
+        let open = &account.live.open;
+        let want = match manner {
+            Manner::Share => tracked.wanted_threads(lot, limit, waiting, looked),
+            Manner::Say | Manner::Leave => open.load(Relaxed),
+        };
+        let level = lot.threads();
+        if want == level && waiting == 0 && !(tracked.is_due() && level > 0) {
+            return;
+        }
+        // Nobody takes here what is being given back.
+        let want = if want < level { lot.lower_threads(want, open) } else { want };
+        let used = open.load(Relaxed);
+        self.asks.threads.push(ThreadsAsk { key: account.key.id.clone(), limit, used, want: want.max(used) });
+        self.threads.push(account.clone());
+    }
+
+    fn add_bytes(&mut self, key: &Keyed<'_>) {
+        let Keyed { account, tracked, lot, manner, looked, nanos } = *key;
+        let Some(limit) = account.plan.bytes else { return };
+        account.live.roll_over(Timestamp::now());
+        let want = match manner {
+            Manner::Share => tracked.wanted_bytes(lot, limit),
+            Manner::Say => lot.own().max(lot.level()),
+            Manner::Leave => lot.own(),
+        };
+        let lacking = lot.runs_low(limit, nanos) || lot.left(limit, nanos) == Left::Soon;
+        let giving = looked && want < lot.level();
+        if !lacking && !giving && !tracked.is_due() {
+            return;
+        }
+        if giving {
+            lot.lower_bytes(want);
+        }
+        let (used, period, known) = (lot.own(), account.live.period(), lot.known());
+        let ask = BytesAsk { key: account.key.id.clone(), period, limit, known, used, want: want.max(used) };
+        self.asks.bytes.push(ask.clone());
+        self.bytes.push((account.clone(), ask));
     }
 
     /// Whether there is something to ask.
@@ -225,15 +251,14 @@ impl Round {
         for ((account, ask), grant) in self.bytes.iter().zip(&answers.bytes) {
             account.live.take_over(ask, *grant, nanos);
         }
-        let mut tokens: HashMap<&KeyId, RateGrant> = HashMap::new();
         for (account, grant) in self.rates.iter().zip(&answers.rates) {
-            tokens.insert(&account.key.id, *grant);
+            self.tokens.insert(account.key.id.clone(), *grant);
         }
-        for (key, waiters) in &mut self.waiters {
-            serve(std::mem::take(waiters), tokens.get_mut(key), nanos);
+        for (key, waiters) in self.waiters {
+            serve(waiters, self.tokens.get_mut(&key));
         }
         for account in &self.rates {
-            let (Some(lot), Some(grant)) = (account.live.lot.as_deref(), tokens.get(&account.key.id)) else { continue };
+            let (Some(lot), Some(grant)) = (account.live.lot.as_deref(), self.tokens.get(&account.key.id)) else { continue };
             if grant.granted > 0 {
                 lot.put_tokens(grant.granted, nanos);
             } else if !grant.wait.is_zero() {
@@ -243,25 +268,18 @@ impl Round {
     }
 }
 
-/// Gives those who wait for a key what there is, in their order.
-fn serve(waiters: Vec<Waiter>, mut tokens: Option<&mut RateGrant>, nanos: u64) {
+/// Gives those who wait for a key what there is, in their order. No `tokens`: the plan has no rate any more.
+fn serve(waiters: Vec<Waiter>, mut tokens: Option<&mut RateGrant>) {
     for Waiter { account, lacks, tell } in waiters {
         let Some(lot) = account.live.lot.as_deref() else { continue };
-        let mut no_token = None;
-        if lacks.token {
-            match &mut tokens {
-                Some(grant) if grant.granted > 0 => grant.granted -= 1,
-                Some(grant) => no_token = Some(**grant),
-                // It was not asked: there was none a moment ago.
-                None => {
-                    no_token = lot.no_token_for(nanos).map(|wait| RateGrant {
-                        granted: 0,
-                        remaining: 0,
-                        wait: Duration::from_nanos(wait),
-                    });
-                }
+        let no_token = match &mut tokens {
+            Some(grant) if lacks.token && grant.granted == 0 => Some(**grant),
+            Some(grant) if lacks.token => {
+                grant.granted -= 1;
+                None
             }
-        }
+            _ => None,
+        };
         let takes = lacks.slot && no_token.is_none();
         let thread = if takes && lot.take_thread(&account.live.open) { Some(Thread::taken(account.clone())) } else { None };
         // Dropped when nobody waits any more, and the thread with it.

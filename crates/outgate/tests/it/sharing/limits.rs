@@ -106,3 +106,22 @@ async fn bytes_hold_over_all_gateways() {
         assert_eq!(reply.header("x-proxy-error"), Some("bandwidth_exhausted"), "at gateway {at}");
     }
 }
+
+/// A tenth of a second's tokens and a level of threads that is in use anyway serve most set-ups; without limits all.
+#[tokio::test]
+async fn a_set_up_asks_once_at_most_and_not_without_limits() {
+    for (limits, most) in [(&[] as &[&str], 0), (&["--threads", "1000"], 2), (&["--rate", "100000", "--threads", "1000"], 2)] {
+        let group = Group::start(Keeps::Nothing, limits).await;
+        let started = Instant::now();
+        let before = group.redis.scripts_run();
+        for _ in 0..300 {
+            let (_wire, reply) = group.open(0, "").await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+        }
+        // Each gateway says each second that it is there, and looks at a busy key ten times a second, at one rate and two levels.
+        let seconds = started.elapsed().as_secs() + 1;
+        let asked = group.redis.scripts_run() - before;
+        let beats = GATEWAYS as u64 * seconds + if limits.is_empty() { 0 } else { 20 * seconds };
+        assert!(asked <= 300 * most + beats, "{asked} scripts for 300 set-ups in {seconds} s with {limits:?}");
+    }
+}
