@@ -98,7 +98,11 @@ fn another_kind_of_period_is_counted_anew_from_the_ledger() {
         let _delivered = accounts.book().take(now);
         meter.count(Direction::Up, 20, 0);
         assert!(live.govern(&Plan { period: after, ..plan(Some(1_000)) }, anchor, now), "{before} to {after}");
-        assert_eq!(meter.allowance_at(now, 0).unwrap(), 680, "{before} to {after}: until it is counted, what was used stays used");
+        assert_eq!(
+            meter.allowance_at(now, 0).unwrap(),
+            680,
+            "{before} to {after}: until it is counted, what was used stays used"
+        );
         let begun = live.clone().begin_recount();
         assert_eq!((begun.key.as_str(), begun.start), ("abcd", after.start(anchor, now)));
         // Meanwhile some of it is taken, and more is counted.

@@ -23,6 +23,9 @@ pub(crate) struct Lot {
     tokens: AtomicU64,
     /// Nanoseconds until which there are none anywhere.
     no_tokens_until: AtomicU64,
+    /// How many were left for all when it was told last, and when that was, in nanoseconds.
+    tokens_told: AtomicU64,
+    tokens_told_at: AtomicU64,
     /// Set-ups since it was last looked at.
     setups: AtomicU32,
     /// Up to how many threads may be open here.
@@ -38,6 +41,8 @@ pub(crate) struct Lot {
     /// The level that is in `total`.
     told_level: AtomicU64,
     told: AtomicBool,
+    /// Only the ledger knows what was used of this period, and has not said so yet.
+    unknown: AtomicBool,
     /// The size of a lease now.
     pub(crate) lease: AtomicU64,
     /// No byte is left: until when that is believed, and of which limit it was said.
@@ -64,6 +69,8 @@ impl Lot {
             shares,
             tokens: AtomicU64::new(0),
             no_tokens_until: AtomicU64::new(0),
+            tokens_told: AtomicU64::new(u64::from(u32::MAX)),
+            tokens_told_at: AtomicU64::new(0),
             setups: AtomicU32::new(0),
             threads: AtomicU32::new(0),
             peak: AtomicU32::new(0),
@@ -72,6 +79,7 @@ impl Lot {
             total: AtomicU64::new(0),
             told_level: AtomicU64::new(0),
             told: AtomicBool::new(false),
+            unknown: AtomicBool::new(false),
             lease: AtomicU64::new(SMALLEST_LEASE),
             spent_until: AtomicU64::new(0),
             spent_limit: AtomicU64::new(0),
@@ -104,6 +112,22 @@ impl Lot {
 
     pub(crate) fn no_tokens_until(&self, nanos: u64) {
         self.no_tokens_until.store(nanos, Relaxed);
+    }
+
+    /// So many were left for all a moment ago.
+    pub(crate) fn tokens_told(&self, left: u32, nanos: u64) {
+        self.tokens_told.store(left.into(), Relaxed);
+        self.tokens_told_at.store(nanos, Relaxed);
+    }
+
+    /// How many tokens there are, as far as it is known here.
+    pub(crate) fn tokens_anywhere(&self, rate: u32, burst: u32, nanos: u64) -> u64 {
+        let since = nanos.saturating_sub(self.tokens_told_at.load(Relaxed));
+        let grown = u128::from(since) * u128::from(rate) / 1_000_000_000;
+        let held = self.tokens.load(Relaxed);
+        let here = if held >> 24 > nanos / 1_000_000 { held & COUNT } else { 0 };
+        let all = self.tokens_told.load(Relaxed).saturating_add(u64::try_from(grown).unwrap_or(u64::MAX));
+        all.saturating_add(here).min(burst.into())
     }
 
     /// Counts a set-up.
@@ -155,6 +179,19 @@ impl Lot {
         }
         self.total.store(ledger, Relaxed);
         self.told.store(false, Relaxed);
+        self.unknown.store(false, Relaxed);
+    }
+
+    /// Begins a period of which only the ledger knows what was used. Until it says so, what was used stays used, and nothing is
+    /// shared: it would be believed by all.
+    pub(crate) fn begin_unknown_period(&self) {
+        self.begin_period(self.used());
+        self.unknown.store(true, Relaxed);
+    }
+
+    /// Whether that is still to be said.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.unknown.load(Relaxed)
     }
 
     /// Counts bytes that were moved.
@@ -178,7 +215,7 @@ impl Lot {
     /// How many bytes may be moved within `limit`.
     pub(crate) fn left(&self, limit: u64, nanos: u64) -> Left {
         let (own, level) = (self.own(), self.level());
-        if !self.shares.together() {
+        if !self.shares.together() || self.is_unknown() {
             // What was leased, and this gateway's share of what nobody had leased.
             let free = limit.saturating_sub(self.total.load(Relaxed)) as f64 * self.shares.share();
             let left = level.saturating_add(free as u64).saturating_sub(own);
@@ -201,7 +238,8 @@ impl Lot {
     /// Whether more bytes should be leased, ahead of their use.
     pub(crate) fn runs_low(&self, limit: u64, nanos: u64) -> bool {
         let left = self.level().saturating_sub(self.own());
-        left < self.lease.load(Relaxed) / 2 && self.shares.together() && !self.is_spent(limit, nanos)
+        let low = left < self.lease.load(Relaxed) / 2;
+        low && self.shares.together() && !self.is_unknown() && !self.is_spent(limit, nanos)
     }
 
     fn is_spent(&self, limit: u64, nanos: u64) -> bool {
@@ -308,6 +346,26 @@ mod tests {
         assert_eq!(lot.left(LIMIT, SPENT_NANOS - 1), Left::Spent);
         assert_eq!(lot.left(LIMIT, SPENT_NANOS), Left::Soon, "others may have given back");
         assert_eq!(lot.left(LIMIT + 1, 0), Left::Soon, "a larger plan is asked for at once");
+    }
+
+    #[test]
+    fn a_period_that_only_the_ledger_knows_is_not_shared_until_it_says() {
+        let lot = lot(0.5);
+        lot.set_bytes(BytesGrant { level: 50, total: 200 }, LIMIT, 0);
+        lot.begin_unknown_period();
+        assert_eq!((lot.left(LIMIT, 0), lot.used(), lot.was_told()), (Left::Bytes(425), 150, false), "150 were used, 50 leased");
+        lot.begin_period(30);
+        assert_eq!((lot.left(LIMIT, 0), lot.known()), (Left::Soon, Known::Ledger(30)));
+    }
+
+    #[test]
+    fn tokens_come_back_with_time() {
+        let lot = lot(1.0);
+        assert_eq!(lot.tokens_anywhere(10, 20, 0), 20);
+        lot.tokens_told(3, 1_000 * MS);
+        lot.put_tokens(2, 1_000 * MS);
+        assert_eq!(lot.tokens_anywhere(10, 20, 1_500 * MS), 10, "3 told, 5 since, 2 here");
+        assert_eq!(lot.tokens_anywhere(10, 20, 9_000 * MS), 20);
     }
 
     #[test]

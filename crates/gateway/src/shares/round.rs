@@ -211,6 +211,9 @@ impl Round {
         let Keyed { account, tracked, lot, manner, looked, nanos } = *key;
         let Some(limit) = account.plan.bytes else { return };
         account.live.roll_over(Timestamp::now());
+        if lot.is_unknown() {
+            return;
+        }
         let want = match manner {
             Manner::Share => tracked.wanted_bytes(lot, limit),
             Manner::Say => lot.own().max(lot.level()),
@@ -259,6 +262,7 @@ impl Round {
         }
         for account in &self.rates {
             let (Some(lot), Some(grant)) = (account.live.lot.as_deref(), self.tokens.get(&account.key.id)) else { continue };
+            lot.tokens_told(grant.remaining, nanos);
             if grant.granted > 0 {
                 lot.put_tokens(grant.granted, nanos);
             } else if !grant.wait.is_zero() {
