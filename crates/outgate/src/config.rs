@@ -112,7 +112,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let mut console = root.section("console");
     let console_address = console.scalar("address", address);
     console.finish();
-    let store = store(root.section("store"));
+    let (store, sharing) = store(root.section("store"));
     let exits = exits(root.section("exits"));
     let cluster = cluster::cluster(root.section("cluster"));
     let (policy, guard) = policy(root.section("policy"));
@@ -126,7 +126,6 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let sources = egress.list("sources", parse_with("an IP address of this machine")).unwrap_or_default();
     egress.finish();
     let geo = geo(root.section("geo"));
-    let sharing = sharing(root.section("store"));
     let mut records = root.section("records");
     let keep = records.scalar("enabled", boolean).unwrap_or(true);
     let folder = records.scalar("folder", infallible).map(PathBuf::from);
@@ -224,14 +223,28 @@ fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> 
     listeners
 }
 
-/// The URL holds a password: what is wrong with it is told without it.
-fn store(mut section: Section) -> LedgerSettings {
+/// Where the ledger is, and with whom the keys' limits are shared. Both URLs hold passwords: what is wrong with one is told without
+/// it.
+fn store(mut section: Section) -> (LedgerSettings, Option<Sharing>) {
     let mut store = LedgerSettings { postgres: section.scalar("postgres", str::parse), ..LedgerSettings::default() };
     if let Some(patience) = section.scalar("patience", duration) {
         store.patience = patience;
     }
+    let sharing = sharing(&mut section);
     section.finish();
-    store
+    (store, sharing)
+}
+
+fn sharing(section: &mut Section) -> Option<Sharing> {
+    let redis = section.scalar("redis", |address| Redis::new(address, KEY_PREFIX).map_err(|bad| bad.to_string()));
+    let share = section.scalar("share", |text| match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("a part of every limit, above 0 and up to 1, such as 0.5"),
+    });
+    if share.is_some() && redis.is_none() {
+        section.problem("share", "is for gateways that share their keys' limits: add redis = \"redis://HOST:6379\"");
+    }
+    redis.map(|redis| Sharing { keeper: Arc::new(redis), share, door: None })
 }
 
 fn exits(mut section: Section) -> Option<ExitDoorSettings> {
@@ -286,20 +299,6 @@ fn server_tls(section: &mut Section, alpn: &[&str]) -> Option<Arc<rustls::Server
             None
         }
     }
-}
-
-/// Whom the limits are shared with. The address is a secret: it may hold a password.
-fn sharing(mut section: Section) -> Option<Sharing> {
-    let redis = section.scalar("redis", |address| Redis::new(address, KEY_PREFIX).map_err(|bad| bad.to_string()));
-    let share = section.scalar("share", |text| match text.parse() {
-        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
-        _ => Err("a part of every limit, above 0 and up to 1, such as 0.5"),
-    });
-    if share.is_some() && redis.is_none() {
-        section.problem("share", "is for gateways that share their keys' limits: add redis = \"redis://HOST:6379\"");
-    }
-    section.finish();
-    redis.map(|redis| Sharing { keeper: Arc::new(redis), share, door: None })
 }
 
 /// The databases are read here, so that `outgate check` finds those that can't be.
