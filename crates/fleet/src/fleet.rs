@@ -429,6 +429,19 @@ impl<L> Fleet<L> {
         self.sessions.shard(name).move_to(name, number);
     }
 
+    /// Whether a session is with an exit, connected or not.
+    pub fn is_bound(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, now: u64) -> bool {
+        let name = self.sessions.name(identity(stay.key, pool, wanted, stay.session));
+        self.sessions.shard(name).find(name).is_some_and(|binding| binding.holds(now))
+    }
+
+    /// Binds a session to an exit, connected or not, from now on for its ttl.
+    pub fn bind(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, exit: &ExitId, now: u64) {
+        let name = self.sessions.name(identity(stay.key, pool, wanted, stay.session));
+        let number = self.number(exit);
+        self.sessions.bind(&mut self.sessions.shard(name), name, number, now, stay.ttl);
+    }
+
     /// Whether a session is still with this exit: neither moved, nor rotated, nor over.
     pub fn is_with(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, exit: &ExitId, now: u64) -> bool {
         let name = self.sessions.name(identity(stay.key, pool, wanted, stay.session));

@@ -15,17 +15,22 @@ use jiff::Timestamp;
 use outgate_faults::{Fault, RateLimit, raise};
 use outgate_store::amount::ByteSize;
 use outgate_store::live::LiveUsage;
+use outgate_store::shared::{BytesAsk, BytesGrant};
 use outgate_store::{Counters, Hour, Key, KeyId, Period, Plan, PlanName, PoolName, Snapshot, UsageDelta};
 
 use crate::ends::Ends;
 use crate::limits::{Gcra, Pace};
 use crate::recount::Recount;
+use crate::shares::Shares;
+use crate::shares::lot::{Left, Lot};
 use crate::sources::Sources;
 
 /// Locks are taken for a map access only; enough shards that event loops hardly ever meet.
 const SHARDS: usize = 64;
 /// A burst of the speed limit: what a tunnel may take at once before it is slowed, in seconds of its speed.
 const SPEED_BURST_DIVISOR: u64 = 8;
+/// How long to wait for bytes that were asked for before looking again: about what asking takes.
+pub(crate) const MORE_BYTES: Duration = Duration::from_millis(2);
 
 /// Every key the gateway knows.
 pub(crate) struct Accounts {
@@ -37,6 +42,8 @@ pub(crate) struct Accounts {
     /// Keys whose count of the period is to be made anew from the ledger.
     recounts: Mutex<Vec<Arc<Live>>>,
     book: Arc<Book>,
+    /// With whom limits are shared.
+    shares: Option<Arc<Shares>>,
 }
 
 /// A key with its plan, as of now.
@@ -55,7 +62,9 @@ pub(crate) struct Live {
     speed: Gcra,
     /// Requests and tunnels open now.
     pub(crate) open: AtomicU32,
-    /// Bytes of the current period.
+    /// Its part of the limits, when several gateways share them.
+    pub(crate) lot: Option<Box<Lot>>,
+    /// Bytes of the current period; where limits are shared, `lot` counts them.
     used: AtomicU64,
     /// Bytes allowed in a period; `u64::MAX` for no limit.
     limit: AtomicU64,
@@ -112,7 +121,7 @@ pub(crate) enum Direction {
 
 impl Accounts {
     /// The accounts of a snapshot. Keys whose plan is missing are refused by name.
-    pub(crate) fn new(snapshot: Snapshot) -> Result<Self, String> {
+    pub(crate) fn new(snapshot: Snapshot, shares: Option<Arc<Shares>>) -> Result<Self, String> {
         let accounts = Self {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
@@ -121,6 +130,7 @@ impl Accounts {
             ends: Ends::default(),
             recounts: Mutex::default(),
             book: Arc::default(),
+            shares,
         };
         for key in snapshot.keys {
             let used = snapshot.used.get(&key.id).copied();
@@ -129,7 +139,7 @@ impl Accounts {
             if let Some(used) = used
                 && used.start.as_second() == live.period_start.load(Relaxed)
             {
-                live.used.store(used.bytes, Relaxed);
+                live.begin(used.bytes);
             }
         }
         Ok(accounts)
@@ -153,7 +163,10 @@ impl Accounts {
         let plan = self.plans.read().unwrap_or_else(PoisonError::into_inner).get(&key.plan).cloned()?;
         let mut shard = self.shard(key.id.as_str()).write().unwrap_or_else(PoisonError::into_inner);
         let before = shard.get(&key.id);
-        let live = before.map_or_else(|| Arc::new(Live::new(key.id.clone())), |account| account.live.clone());
+        let live = match before {
+            Some(account) => account.live.clone(),
+            None => Arc::new(Live::new(key.id.clone(), self.shares.clone())),
+        };
         self.ends.put(&key.id, before.and_then(|account| account.key.expires), key.expires);
         self.govern(&live, &plan, key.period_anchor);
         self.sources.write().unwrap_or_else(PoisonError::into_inner).put(&key);
@@ -235,8 +248,22 @@ impl Accounts {
         if let Some(account) = self.find(row.key.as_str())
             && account.live.period_start.load(Relaxed) == row.period_start.as_second()
         {
-            account.live.used.fetch_add(row.counters.bytes(), Relaxed);
+            match account.live.lot.as_deref() {
+                None => drop(account.live.used.fetch_add(row.counters.bytes(), Relaxed)),
+                Some(lot) => lot.count(row.counters.bytes()),
+            }
         }
+    }
+
+    /// The keys of whose bytes whoever keeps what is shared was told.
+    pub(crate) fn told(&self) -> Vec<Arc<Live>> {
+        let was_told = |live: &Live| live.lot.as_deref().is_some_and(Lot::was_told);
+        let mut told = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            told.extend(shard.values().filter(|account| was_told(&account.live)).map(|account| account.live.clone()));
+        }
+        told
     }
 
     /// The counters that wait for delivery.
@@ -250,12 +277,13 @@ impl Accounts {
 }
 
 impl Live {
-    fn new(id: KeyId) -> Self {
+    fn new(id: KeyId, shares: Option<Arc<Shares>>) -> Self {
         Self {
             id,
             rate: Gcra::default(),
             speed: Gcra::default(),
             open: AtomicU32::new(0),
+            lot: shares.map(|shares| Box::new(Lot::new(shares))),
             used: AtomicU64::new(0),
             limit: AtomicU64::new(u64::MAX),
             speed_limit: AtomicU64::new(0),
@@ -281,11 +309,15 @@ impl Live {
         }
         let (before, start) = self.set_period(terms, now);
         // Nothing since then is nothing since later.
-        start < before || self.used.load(Relaxed) > 0
+        let unknown = start < before || self.used() > 0;
+        if let Some(lot) = self.lot.as_deref().filter(|_| unknown) {
+            lot.begin_unknown_period();
+        }
+        unknown
     }
 
     /// Begins the next period if the current one is over.
-    fn roll_over(&self, now: Timestamp) {
+    pub(crate) fn roll_over(&self, now: Timestamp) {
         if now.as_second() >= self.period_end.load(Relaxed) {
             self.enter_period(now);
         }
@@ -293,12 +325,43 @@ impl Live {
 
     /// Begins the period that `now` lies in, when it is not the current one.
     fn enter_period(&self, now: Timestamp) {
-        let terms = *self.terms.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(terms) = terms else { return };
+        // Held to the end, so that an answer about the period before can't be taken for one about this.
+        let held = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(terms) = *held else { return };
         let (before, start) = self.set_period(terms, now);
         if before < start && before != i64::MIN {
-            self.used.store(0, Relaxed);
+            self.begin(0);
         }
+    }
+
+    /// Begins a period of which so many bytes are used.
+    fn begin(&self, used: u64) {
+        match self.lot.as_deref() {
+            Some(lot) => lot.begin_period(used),
+            None => self.used.store(used, Relaxed),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &KeyId {
+        &self.id
+    }
+
+    /// The first and the last second of the current period, the end excluded.
+    pub(crate) fn period(&self) -> (i64, i64) {
+        (self.period_start.load(Relaxed), self.period_end.load(Relaxed))
+    }
+
+    /// Takes over what was answered to an ask for bytes, unless its period is over.
+    pub(crate) fn take_over(&self, asked: &BytesAsk, grant: BytesGrant, nanos: u64) {
+        let _held = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lot) = self.lot.as_deref().filter(|_| asked.period.0 == self.period_start.load(Relaxed)) {
+            lot.set_bytes(grant, asked.limit, nanos);
+        }
+    }
+
+    /// Bytes of the period, as far as it is known here.
+    fn used(&self) -> u64 {
+        self.lot.as_deref().map_or_else(|| self.used.load(Relaxed), Lot::used)
     }
 
     /// Makes the period that `now` lies in the current one. When the one before began, and when this one.
@@ -324,6 +387,9 @@ impl Live {
         let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting: u64 = counters.iter().map(|c| c.up.load(Relaxed) + c.down.load(Relaxed)).sum();
         let since = self.taken.load(Relaxed).saturating_sub(begun.taken);
+        if let Some(lot) = self.lot.as_deref() {
+            return lot.begin_period(taken.saturating_add(since + waiting));
+        }
         let seen = self.used.load(Relaxed);
         let anew = |used: u64| Some(used.saturating_add(taken).saturating_add(since + waiting).saturating_sub(seen));
         let _always_set = self.used.fetch_update(Relaxed, Relaxed, anew);
@@ -338,52 +404,70 @@ impl Account {
     /// What the console shows. `nanos` is the gateway's monotonic time.
     pub(crate) fn usage(&self, nanos: u64) -> LiveUsage {
         LiveUsage {
-            period_bytes: self.live.used.load(Relaxed),
+            period_bytes: self.live.used(),
             period_start: self.live.period_start(),
             open: u64::from(self.live.open.load(Relaxed)),
-            rate_left: self.pace().map(|(_, pace)| self.live.rate.remaining(pace, nanos)),
+            rate_left: self.rate_left(nanos),
         }
     }
 
-    /// The plan's rate, and how it is kept.
-    fn pace(&self) -> Option<(u32, Pace)> {
+    /// How many requests could come at once now, as far as it is known here.
+    fn rate_left(&self, nanos: u64) -> Option<u64> {
         let rate = self.plan.rate?;
-        Some((rate, Pace::new(u64::from(rate), u64::from(self.plan.burst.unwrap_or(rate)))))
+        match self.live.lot.as_deref() {
+            Some(lot) if lot.shares.together() => Some(lot.tokens_anywhere(rate, self.plan.burst.unwrap_or(rate), nanos)),
+            Some(lot) => Some(self.live.rate.remaining(self.pace(|limit| lot.shares.part(limit))?, nanos)),
+            None => Some(self.live.rate.remaining(self.pace(|limit| limit)?, nanos)),
+        }
     }
 
-    /// Counts a request against the plan's rate. `nanos` is the gateway's monotonic time.
-    pub(crate) fn take_rate(&self, nanos: u64) -> Result<(), Fault> {
-        let Some((rate, pace)) = self.pace() else { return Ok(()) };
-        self.live.rate.take(pace, nanos).map_err(|wait| {
-            let remaining = self.live.rate.remaining(pace, nanos);
-            let fault = raise::rate_limited(rate).with_retry_after(wait.max(Duration::from_secs(1)));
-            fault.with_rate_limit(RateLimit {
-                policy: "rate".into(),
-                quota: u64::from(rate),
-                window: 1,
-                remaining,
-                reset: wait.as_secs().max(1),
-            })
-        })
+    /// How `part` of the plan's rate is kept.
+    fn pace(&self, part: impl Fn(u32) -> u32) -> Option<Pace> {
+        let rate = self.plan.rate?;
+        Some(Pace::new(u64::from(part(rate)), u64::from(part(self.plan.burst.unwrap_or(rate)))))
+    }
+
+    /// Counts a request against `part` of the plan's rate. `nanos` is the gateway's monotonic time.
+    pub(crate) fn take_rate(&self, part: impl Fn(u32) -> u32, nanos: u64) -> Result<(), Fault> {
+        let Some(pace) = self.pace(part) else { return Ok(()) };
+        self.live.rate.take(pace, nanos).map_err(|wait| self.rate_limited(wait, self.live.rate.remaining(pace, nanos)))
+    }
+
+    /// The refusal of a request that came `wait` too early.
+    pub(crate) fn rate_limited(&self, wait: Duration, remaining: u64) -> Fault {
+        let rate = self.plan.rate.unwrap_or_default();
+        let fault = raise::rate_limited(rate).with_retry_after(wait.max(Duration::from_secs(1)));
+        let (quota, reset) = (u64::from(rate), wait.as_secs().max(1));
+        fault.with_rate_limit(RateLimit { policy: "rate".into(), quota, window: 1, remaining, reset })
     }
 }
 
 impl Meter {
-    /// How many bytes may be moved now; the fault when the period's bytes are used up.
-    pub(crate) fn allowance(&self) -> Result<u64, Fault> {
+    /// How many bytes may be moved now; the fault when the period's bytes are used up. None: more were asked for, try again in
+    /// [`MORE_BYTES`]. `nanos` is the gateway's monotonic time.
+    pub(crate) fn allowance(&self, nanos: u64) -> Result<u64, Fault> {
         let live = &self.counters.live;
         let limit = live.limit.load(Relaxed);
         if limit == u64::MAX {
             return Ok(u64::MAX);
         }
-        self.allowance_at(Timestamp::now())
+        self.allowance_at(Timestamp::now(), nanos)
     }
 
-    fn allowance_at(&self, now: Timestamp) -> Result<u64, Fault> {
+    fn allowance_at(&self, now: Timestamp, nanos: u64) -> Result<u64, Fault> {
         let live = &self.counters.live;
         let limit = live.limit.load(Relaxed);
         live.roll_over(now);
-        match limit.saturating_sub(live.used.load(Relaxed)) {
+        let left = match live.lot.as_deref().map(|lot| lot.left(limit, nanos)) {
+            None => limit.saturating_sub(live.used.load(Relaxed)),
+            Some(Left::Bytes(left)) => left,
+            Some(Left::Spent) => 0,
+            Some(Left::Soon) => {
+                self.call(limit, nanos);
+                return Ok(0);
+            }
+        };
+        match left {
             0 => {
                 let end = Timestamp::from_second(live.period_end.load(Relaxed)).unwrap_or(now);
                 let wait = Duration::from_secs(end.as_second().saturating_sub(now.as_second()).max(1) as u64);
@@ -400,11 +484,28 @@ impl Meter {
             Direction::Up => counters.up.fetch_add(bytes, Relaxed),
             Direction::Down => counters.down.fetch_add(bytes, Relaxed),
         };
-        counters.live.used.fetch_add(bytes, Relaxed);
+        match counters.live.lot.as_deref() {
+            None => drop(counters.live.used.fetch_add(bytes, Relaxed)),
+            Some(lot) => {
+                lot.count(bytes);
+                self.call(counters.live.limit.load(Relaxed), nanos);
+            }
+        }
         self.list();
         match counters.live.speed_limit.load(Relaxed) {
             0 => Duration::ZERO,
             speed => counters.live.speed.charge(Pace::new(speed, speed / SPEED_BURST_DIVISOR), bytes, nanos),
+        }
+    }
+
+    /// Has more bytes leased, if it is time.
+    fn call(&self, limit: u64, nanos: u64) {
+        let live = &self.counters.live;
+        if let Some(lot) = live.lot.as_deref()
+            && limit != u64::MAX
+            && lot.calls(limit, nanos)
+        {
+            lot.shares.note(live);
         }
     }
 

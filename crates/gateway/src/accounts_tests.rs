@@ -25,7 +25,7 @@ fn key() -> Key {
 
 /// One key, `abcd`, with so many bytes a month.
 pub(crate) fn accounts(bytes: Option<u64>) -> Accounts {
-    Accounts::new(Snapshot { plans: vec![plan(bytes)], keys: vec![key()], ..Snapshot::default() }).unwrap()
+    Accounts::new(Snapshot { plans: vec![plan(bytes)], keys: vec![key()], ..Snapshot::default() }, None).unwrap()
 }
 
 #[test]
@@ -49,11 +49,11 @@ fn a_bigger_plan_frees_a_key_at_once_and_keeps_its_count() {
     let accounts = accounts(Some(10));
     let pool = PoolName::parse("direct").unwrap();
     let meter = accounts.meter(&accounts.find("abcd").unwrap(), &pool);
-    assert_eq!(meter.allowance().unwrap(), 10);
+    assert_eq!(meter.allowance(0).unwrap(), 10);
     meter.count(Direction::Down, 12, 0);
-    assert_eq!(meter.allowance().unwrap_err().slug(), outgate_faults::Slug::BandwidthExhausted);
+    assert_eq!(meter.allowance(0).unwrap_err().slug(), outgate_faults::Slug::BandwidthExhausted);
     accounts.put_plan(Arc::new(plan(Some(20))));
-    assert_eq!(meter.allowance().unwrap(), 8);
+    assert_eq!(meter.allowance(0).unwrap(), 8);
     assert_eq!(accounts.find("abcd").unwrap().usage(0).period_bytes, 12);
 }
 
@@ -78,9 +78,9 @@ fn every_period_begins_with_all_its_bytes() {
         account.live.govern(&Plan { period, ..plan(Some(10)) }, anchor, at(begun));
         let meter = accounts.meter(&account, &PoolName::parse("direct").unwrap());
         meter.count(Direction::Down, 10, 0);
-        let told = meter.allowance_at(at(last)).unwrap_err();
+        let told = meter.allowance_at(at(last), 0).unwrap_err();
         assert_eq!(told.slug(), outgate_faults::Slug::BandwidthExhausted, "{period} at {last}");
-        assert_eq!(meter.allowance_at(at(next)).unwrap(), 10, "{period} at {next}");
+        assert_eq!(meter.allowance_at(at(next), 0).unwrap(), 10, "{period} at {next}");
     }
 }
 
@@ -98,16 +98,20 @@ fn another_kind_of_period_is_counted_anew_from_the_ledger() {
         let _delivered = accounts.book().take(now);
         meter.count(Direction::Up, 20, 0);
         assert!(live.govern(&Plan { period: after, ..plan(Some(1_000)) }, anchor, now), "{before} to {after}");
-        assert_eq!(meter.allowance_at(now).unwrap(), 680, "{before} to {after}: until it is counted, what was used stays used");
+        assert_eq!(
+            meter.allowance_at(now, 0).unwrap(),
+            680,
+            "{before} to {after}: until it is counted, what was used stays used"
+        );
         let begun = live.clone().begin_recount();
         assert_eq!((begun.key.as_str(), begun.start), ("abcd", after.start(anchor, now)));
         // Meanwhile some of it is taken, and more is counted.
         let _taken = accounts.book().take(now);
         meter.count(Direction::Up, 3, 0);
         live.recount(&begun, 450);
-        assert_eq!(meter.allowance_at(now).unwrap(), 527, "{before} to {after}: 450 taken before, 20 and 3 since");
+        assert_eq!(meter.allowance_at(now, 0).unwrap(), 527, "{before} to {after}: 450 taken before, 20 and 3 since");
         live.recount(&Recount { start: at("2020-01-01T00:00:00Z"), ..begun }, 0);
-        assert_eq!(meter.allowance_at(now).unwrap(), 527, "an answer about another period says nothing");
+        assert_eq!(meter.allowance_at(now, 0).unwrap(), 527, "an answer about another period says nothing");
     }
 }
 

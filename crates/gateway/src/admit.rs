@@ -1,6 +1,7 @@
 //! Admits a caller to a target: policy, then plan. Only here a [`Permit`] is made.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use outgate_egress::guard::{Verdict, judge_name};
 use outgate_egress::{Guard, Host};
@@ -16,6 +17,8 @@ use crate::load::{Carried, Load};
 use crate::policy::{self, Policy, Ruling};
 use crate::sessions::{Enlisted, Sessions};
 use crate::settings::PoolSettings;
+use crate::shares::lot::Lot;
+use crate::shares::{Granted, Lacks};
 
 /// The right to reach one target once. While it lives it holds one of the key's threads, its place
 /// among the sessions and its part of the gateway's load; all end when it drops.
@@ -30,7 +33,15 @@ pub(crate) struct Permit {
 }
 
 /// One of a key's threads.
-struct Thread(Arc<Account>);
+#[derive(Debug)]
+pub(crate) struct Thread(Arc<Account>);
+
+impl Thread {
+    /// One that was just taken.
+    pub(crate) fn taken(account: Arc<Account>) -> Self {
+        Self(account)
+    }
+}
 
 impl Drop for Thread {
     fn drop(&mut self) {
@@ -48,7 +59,7 @@ pub(crate) struct Rules<'a> {
 }
 
 /// Admits, or refuses with the first reason in SPEC's order. `nanos` is the gateway's monotonic time.
-pub(crate) fn admit(
+pub(crate) async fn admit(
     rules: &Rules<'_>,
     accounts: &Accounts,
     sessions: &std::rc::Rc<Sessions>,
@@ -61,15 +72,66 @@ pub(crate) fn admit(
     // Behind the policy, whose refusals hold whatever the load; before the plan, of which it must not cost anything.
     let carried = rules.load.take()?;
     let meter = accounts.meter(&account, &pool.name);
-    meter.allowance()?;
-    account.take_rate(nanos)?;
-    let limit = account.plan.threads.unwrap_or(u32::MAX);
-    if !take_slot(&account.live.open, limit) {
-        return Err(raise::threads_exceeded(limit));
-    }
-    let thread = Thread(account.clone());
+    let thread = match account.live.lot.as_deref() {
+        None => within_plan(&account, &meter, |limit| limit, nanos)?,
+        Some(lot) => shared(&account, &meter, lot, nanos).await?,
+    };
     let enlisted = sessions.enlist(account.key.id.clone());
     Ok(Permit { account, pool, modifiers, meter, enlisted, _thread: thread, _carried: carried })
+}
+
+/// Plan: bytes, rate, threads, of which `part` is this gateway's.
+fn within_plan(account: &Arc<Account>, meter: &Meter, part: impl Fn(u32) -> u32, nanos: u64) -> Result<Thread, Fault> {
+    meter.allowance(nanos)?;
+    account.take_rate(&part, nanos)?;
+    take_thread(account, part)
+}
+
+fn take_thread(account: &Arc<Account>, part: impl Fn(u32) -> u32) -> Result<Thread, Fault> {
+    let limit = account.plan.threads.map_or(u32::MAX, part);
+    if take_slot(&account.live.open, limit) { Ok(Thread(account.clone())) } else { Err(threads_exceeded(account)) }
+}
+
+fn threads_exceeded(account: &Account) -> Fault {
+    raise::threads_exceeded(account.plan.threads.unwrap_or(u32::MAX))
+}
+
+/// The same when the limits are shared with other gateways. Asks nobody while this one has what it takes.
+async fn shared(account: &Arc<Account>, meter: &Meter, lot: &Lot, nanos: u64) -> Result<Thread, Fault> {
+    let plan = &account.plan;
+    let part = |limit| lot.shares.part(limit);
+    lot.count_setup();
+    if !lot.shares.together() {
+        return within_plan(account, meter, part, nanos);
+    }
+    let bytes = meter.allowance(nanos)? == 0;
+    if let Some(wait) = plan.rate.and_then(|_| lot.no_token_for(nanos)) {
+        return Err(account.rate_limited(Duration::from_nanos(wait), 0));
+    }
+    let token = plan.rate.is_some() && !lot.take_token(nanos);
+    let thread = match plan.threads {
+        None => Some(take_thread(account, part)?),
+        Some(_) => lot.take_thread(&account.live.open).then(|| Thread(account.clone())),
+    };
+    let lacks = Lacks { bytes, token, slot: thread.is_none() };
+    let thread = match thread {
+        Some(thread) if lacks == Lacks::default() => return Ok(thread),
+        thread => thread,
+    };
+    // Boxed: few set-ups come by here, and an open tunnel's task is as large as the largest of its futures.
+    let granted = Box::pin(lot.shares.ask(account.clone(), lacks)).await;
+    // Where bytes are still on their way, whoever moves them waits.
+    meter.allowance(nanos)?;
+    match granted {
+        None if token => account.take_rate(part, nanos)?,
+        Some(Granted { no_token: Some(none), .. }) => return Err(account.rate_limited(none.wait, u64::from(none.remaining))),
+        None | Some(_) => {}
+    }
+    match (thread, granted) {
+        (Some(thread), _) => Ok(thread),
+        (None, None) => take_thread(account, part),
+        (None, Some(granted)) => granted.thread.ok_or_else(|| threads_exceeded(account)),
+    }
 }
 
 /// Policy: whether this key may go there that way at all, whatever it has used.

@@ -21,6 +21,7 @@ use crate::fleet::{Lease, Wanted, describe};
 use crate::head::Target;
 use crate::policy::Ruling;
 use crate::settings::Settings;
+use crate::shares::stay::{Staying, Use};
 use crate::upstream::Upstream;
 
 /// A session stays where it is unless its exit takes this part of the time for a set-up.
@@ -89,6 +90,13 @@ enum Verdict {
 impl Errand<'_> {
     pub(crate) async fn run(&self) -> Result<Dialed, Undialed> {
         let stay = self.session.map(|session| session.stay(self.permit, &self.settings.sessions));
+        let is_new = match (&self.core.gateway.shares, &stay) {
+            (Some(shares), Some(stay)) => {
+                // Boxed: it is over before the search begins, and few requests wait in it.
+                Box::pin(self.staying(stay).agree(shares, &mut || self.core.random())).await == Use::First
+            }
+            _ => false,
+        };
         let search = Search {
             errand: self,
             stay,
@@ -97,10 +105,14 @@ impl Errand<'_> {
             blaming: Vec::new(),
             last: None,
             over: None,
-            is_new: false,
+            is_new,
             moved_from: None,
         };
         search.run().await.map_err(Undialed::from)
+    }
+
+    fn staying<'b>(&'b self, stay: &'b Stay<'b>) -> Staying<'b> {
+        Staying { fleet: &self.core.gateway.fleet, pool: &self.permit.pool.name, wanted: self.wanted, stay }
     }
 }
 
@@ -289,6 +301,11 @@ impl Search<'_> {
             core.gateway.remembered.note_session(&permit.account.key.id, &permit.pool.name, wanted, stay);
         }
         let exit = lease.link().clone();
+        if let (Some(shares), Some(stay)) = (&core.gateway.shares, &self.stay)
+            && let Some(from) = self.moved_from.as_ref().or(self.tried.first()).filter(|from| **from != exit.id)
+        {
+            self.errand.staying(stay).moved(shares, from, &exit.id);
+        }
         Ok(Dialed {
             address: (!is_echo(target)).then_some(connected.address),
             moved_from: self.moved_from.take().filter(|before| *before != exit.id),

@@ -251,6 +251,16 @@ impl Fleet {
         self.exits.stay_with(pool, wanted, stay, exit);
     }
 
+    /// Whether a session is with an exit, connected or not.
+    pub(crate) fn is_bound(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>) -> bool {
+        self.exits.is_bound(pool, wanted, stay, self.now())
+    }
+
+    /// Binds a session to an exit, connected or not.
+    pub(crate) fn bind(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, exit: &ExitId) {
+        self.exits.bind(pool, wanted, stay, exit, self.now());
+    }
+
     /// Whether a session is still with this exit.
     pub(crate) fn is_with(&self, pool: &PoolName, wanted: &Wanted, stay: &Stay<'_>, exit: &ExitId) -> bool {
         self.exits.is_with(pool, wanted, stay, exit, self.now())

@@ -142,7 +142,7 @@ impl Exchange<'_> {
                         let fault = raise::response_malformed(&self.target.host, "too many interim answers");
                         return Exchanged::Failed(self.found(fault));
                     }
-                    if let Err(fault) = self.flow.meter.allowance() {
+                    if let Err(fault) = self.flow.meter.allowance(self.flow.nanos()) {
                         return Exchanged::Failed(fault);
                     }
                     if self.version == Version::Http11 {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use outgate_egress::Egress;
 use outgate_faults::Fault;
 use outgate_store::live::{
-    Denied, ExitDoor, ExitStatus, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
+    Denied, ExitDoor, ExitStatus, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt, SharingState,
 };
 use outgate_store::own::Purpose;
 use outgate_store::{Exit, ExitId, Key, KeyId, Plan, PlanName, Snapshot, Store};
@@ -39,6 +39,8 @@ use crate::remembered::Remembered;
 use crate::rotate::Rotations;
 use crate::settings::{PeerAddress, Settings};
 use crate::settle::{self, Keeping, Settling, settle};
+use crate::shares::Shares;
+use crate::shares::sync::Syncing;
 use crate::shutdown::Drain;
 use crate::tally::Tally;
 use crate::throttle::{ADMIN, Throttle};
@@ -74,6 +76,8 @@ pub struct Gateway {
     pub(crate) drain: Drain,
     loops: Mutex<Vec<mpsc::Sender<Command>>>,
     asks: mpsc::Sender<settle::Ask>,
+    /// What it shares with other gateways.
+    pub(crate) shares: Option<Arc<Shares>>,
 }
 
 /// An order to an event loop.
@@ -104,6 +108,7 @@ pub struct Running {
     pub(crate) settler: Option<JoinHandle<()>>,
     /// Closed when usage is to be delivered for the last time.
     pub(crate) stop_settling: Option<oneshot::Sender<()>>,
+    pub(crate) syncing: Option<Syncing>,
 }
 
 impl Gateway {
@@ -133,7 +138,8 @@ impl Gateway {
         let writer = settings.records.as_deref().map(Writer::open).transpose()?;
         let epoch = Instant::now();
         let fleet = Fleet::new(&settings, snapshot.exits.clone(), epoch);
-        let accounts = Arc::new(Accounts::new(snapshot)?);
+        let shares = settings.sharing.as_ref().map(|sharing| Arc::new(Shares::new(sharing.share, epoch)));
+        let accounts = Arc::new(Accounts::new(snapshot, shares.clone())?);
         let (asks, asked) = mpsc::channel(16);
         let limits = &settings.limits;
         let gateway = Arc::new(Self {
@@ -157,6 +163,7 @@ impl Gateway {
             drain: Drain::default(),
             loops: Mutex::default(),
             asks,
+            shares: shares.clone(),
             accounts: accounts.clone(),
             settings: RwLock::new(settings.clone()),
         });
@@ -195,7 +202,11 @@ impl Gateway {
         let name = settings.name.clone();
         let settling = Settling { accounts, store, gateway: name, keeping: gateway.keeping.clone(), journal, owed };
         let settler = spawn_settler(settling, asked, stop)?;
-        Ok(Running { gateway, bound, threads, settler: Some(settler), stop_settling: Some(stop_settling) })
+        let syncing = match (shares, settings.sharing.clone()) {
+            (Some(shares), Some(sharing)) => Some(Syncing::begin(gateway.clone(), shares, sharing)?),
+            _ => None,
+        };
+        Ok(Running { gateway, bound, threads, settler: Some(settler), stop_settling: Some(stop_settling), syncing })
     }
 
     /// What is in force now.
@@ -318,6 +329,10 @@ impl Live for Gateway {
 
     fn exit_changed(&self, exit: Exit) {
         self.fleet.put(exit);
+    }
+
+    fn sharing(&self) -> SharingState {
+        self.shares.as_ref().map_or(SharingState::Off, |shares| shares.state())
     }
 
     fn exits_online(&self) -> Vec<ExitStatus> {

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | read | `client_door` (PROXY protocol, TLS), `h2_door`, `socks`, `stream`, `client` (bytes to a head), `head` (a head to what was asked), `foreign` (other protocols), `page` (for a web browser that opens the proxy's address), `framing` (bodies) |
 //! | identify | `identify`, `credentials`, `accounts`, `sources`, `throttle` |
-//! | admit | `admit`, `policy`, `limits`, `load` (what the gateway carries at once; `memory`) |
+//! | admit | `admit`, `policy`, `limits`, `shares` (with other gateways), `load` (what the gateway carries at once; `memory`) |
 //! | choose | `choose`, `offers` (the cities there are), `fleet` (over the crate `outgate_fleet`) |
 //! | dial | `dial`, `failover`, `upstream`, `echo` |
 //! | accept, relay | `tunnel`, `relay`, `forward`, `response`, `pump`, `splice` |
@@ -71,6 +71,7 @@ mod session;
 mod sessions;
 pub mod settings;
 mod settle;
+mod shares;
 mod shutdown;
 mod socks;
 mod sources;

@@ -15,6 +15,7 @@ use crate::credentials::Claim;
 use crate::fleet::{Wanted, describe};
 use crate::gateway::Gateway;
 use crate::identify::{Caller, may_read, standing, verify};
+use crate::shares::stay;
 
 /// How old a count of the fleet may be: counting looks at every exit, and anybody with a key may ask.
 const FRESH: Duration = Duration::from_secs(1);
@@ -98,6 +99,9 @@ impl Gateway {
         let choose::Place { country, state, city } = choose::place(pool, &modifiers, &self.offers, nanos)?;
         let wanted = Wanted { country, state, city, countries: plan.countries.clone() };
         let found = self.fleet.rotate(account.key.id.as_str(), &pool.name, &wanted, &at.session);
+        if let Some(shares) = &self.shares {
+            stay::ended(shares, account.key.id.as_str(), &pool.name, &wanted, &at.session);
+        }
         Ok(RotatedSession { key: account.key.id.clone(), place: describe(&wanted, &pool.name), found })
     }
 }

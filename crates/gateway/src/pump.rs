@@ -17,7 +17,7 @@ use outgate_faults::Fault;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::accounts::{Direction, Meter};
+use crate::accounts::{Direction, MORE_BYTES, Meter};
 use crate::framing::{BadFraming, Framing};
 use crate::splice::{Pipe, Pipes, Socket};
 
@@ -232,7 +232,12 @@ impl Pump {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            let allowed = usize::try_from(flow.meter.allowance().map_err(Broken::Spent)?).unwrap_or(usize::MAX);
+            let allowed = flow.meter.allowance(flow.nanos()).map_err(Broken::Spent)?;
+            if allowed == 0 {
+                self.pause = Some(Box::pin(tokio::time::sleep(MORE_BYTES)));
+                continue;
+            }
+            let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
             let bound = allowed.min(flow.meter.stride()).min(self.framing.room());
             if self.bulk && self.pipe.is_none() {
                 self.pipe = flow.scratch.pipes.take();

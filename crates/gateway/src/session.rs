@@ -160,7 +160,7 @@ async fn serve(
     };
 
     if let Some(forward) = forward {
-        let permit = visit.admit(core, caller, &target)?;
+        let permit = visit.admit(core, caller, &target).await?;
         visit.record.stage = Stage::Choose;
         let route = choose(&permit, &settings.sessions, &gateway.offers, core.nanos())?;
         visit.record.stage = Stage::Dial;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use outgate_egress::{DnsSettings, Guard};
 use outgate_faults::Dialect;
+use outgate_store::shared::Shared;
 use outgate_store::{PoolKind, PoolName};
 
 pub use crate::geo::Geo;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub sources: Vec<IpAddr>,
     /// Databases that say where an exit's address is; none leaves it to the operator and the exit.
     pub geo: Option<Arc<Geo>>,
+    /// With whom the keys' limits are shared; none when this gateway serves its keys alone.
+    pub sharing: Option<Sharing>,
     /// The folder of the records; none writes none.
     pub records: Option<PathBuf>,
     /// The file for usage that the ledger doesn't take; none keeps that in memory.
@@ -73,6 +76,7 @@ impl Settings {
             exits,
             cluster,
             pools: present.pools.clone(),
+            sharing: present.sharing.clone(),
             default_pool: present.default_pool.clone(),
             records: present.records.clone(),
             journal: present.journal.clone(),
@@ -80,6 +84,18 @@ impl Settings {
             ..self
         }
     }
+}
+
+/// With whom a gateway shares the limits of its keys.
+#[derive(Clone)]
+pub struct Sharing {
+    /// Who keeps what is shared.
+    pub keeper: Arc<dyn Shared>,
+    /// The part of every limit that this gateway enforces when it can't be had; none is an equal part for each gateway that was
+    /// there last.
+    pub share: Option<f64>,
+    /// Where other gateways reach this one; none when they can't.
+    pub door: Option<String>,
 }
 
 /// A door for clients.

@@ -80,6 +80,9 @@ impl Running {
         for thread in self.threads.drain(..) {
             let _panicked = thread.join();
         }
+        if let Some(syncing) = self.syncing.take() {
+            syncing.end();
+        }
         drop(self.stop_settling.take());
         if let Some(settler) = self.settler.take() {
             let _panicked = settler.join();

@@ -27,7 +27,7 @@ pub(crate) async fn open(
     caller: Caller,
     target: &Target,
 ) -> Result<Option<(Permit, Upstream)>, Fault> {
-    let permit = visit.admit(core, caller, target)?;
+    let permit = visit.admit(core, caller, target).await?;
     visit.record.stage = Stage::Choose;
     let route = choose(&permit, &visit.settings.sessions, &core.gateway.offers, core.nanos())?;
     visit.record.stage = Stage::Dial;

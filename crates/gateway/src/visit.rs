@@ -113,7 +113,7 @@ impl Visit {
     }
 
     /// Admits the caller to the target.
-    pub(crate) fn admit(&mut self, core: &Core, caller: Caller, target: &Target) -> Result<Permit, Fault> {
+    pub(crate) async fn admit(&mut self, core: &Core, caller: Caller, target: &Target) -> Result<Permit, Fault> {
         self.record.stage = Stage::Admit;
         let settings = &self.settings;
         let rules = Rules {
@@ -123,7 +123,7 @@ impl Visit {
             guard: &settings.guard,
             load: &core.gateway.load,
         };
-        let permit = admit(&rules, &core.gateway.accounts, &core.sessions, caller, target, core.nanos())?;
+        let permit = admit(&rules, &core.gateway.accounts, &core.sessions, caller, target, core.nanos()).await?;
         self.record.pool = Some(permit.pool.name.to_string());
         self.record.session = permit.modifiers.session.clone();
         Ok(permit)

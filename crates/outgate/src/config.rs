@@ -16,10 +16,11 @@ use outgate_faults::{Dialect, DialectSpec, FaultSpec, ReasonStyle, Slug};
 use outgate_gateway::policy::{Effect, Policy, Rule};
 use outgate_gateway::settings::{
     ExitDoorSettings, FleetRules, Geo, HeadLimits, Limits, ListenerSettings, MemoryBound, PoolSettings, Protocols, SessionRules,
-    Settings, Timeouts,
+    Settings, Sharing, Timeouts,
 };
 use outgate_store::amount::{parse_bytes, parse_duration};
 use outgate_store::{PoolKind, PoolName, PortRange};
+use outgate_store_redis::Redis;
 
 use crate::ledger::LedgerSettings;
 use crate::tls::Clients;
@@ -27,6 +28,9 @@ use crate::tls::Clients;
 pub(crate) use readings::Readings;
 
 use reader::Section;
+
+/// What every key in Redis begins with.
+const KEY_PREFIX: &str = "outgate";
 
 /// A checked configuration.
 pub(crate) struct Config {
@@ -108,7 +112,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let mut console = root.section("console");
     let console_address = console.scalar("address", address);
     console.finish();
-    let store = store(root.section("store"));
+    let (store, sharing) = store(root.section("store"));
     let exits = exits(root.section("exits"));
     let cluster = cluster::cluster(root.section("cluster"));
     let (policy, guard) = policy(root.section("policy"));
@@ -146,6 +150,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         guard,
         sources,
         geo,
+        sharing,
         records: keep.then_some(folder),
         journal: None,
         echo: None,
@@ -218,14 +223,28 @@ fn listeners(root: &mut Section, dialects: &[Dialect]) -> Vec<ListenerSettings> 
     listeners
 }
 
-/// The URL holds a password: what is wrong with it is told without it.
-fn store(mut section: Section) -> LedgerSettings {
+/// Where the ledger is, and with whom the keys' limits are shared. Both URLs hold passwords: what is wrong with one is told without
+/// it.
+fn store(mut section: Section) -> (LedgerSettings, Option<Sharing>) {
     let mut store = LedgerSettings { postgres: section.scalar("postgres", str::parse), ..LedgerSettings::default() };
     if let Some(patience) = section.scalar("patience", duration) {
         store.patience = patience;
     }
+    let sharing = sharing(&mut section);
     section.finish();
-    store
+    (store, sharing)
+}
+
+fn sharing(section: &mut Section) -> Option<Sharing> {
+    let redis = section.scalar("redis", |address| Redis::new(address, KEY_PREFIX).map_err(|bad| bad.to_string()));
+    let share = section.scalar("share", |text| match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("a part of every limit, above 0 and up to 1, such as 0.5"),
+    });
+    if share.is_some() && redis.is_none() {
+        section.problem("share", "is for gateways that share their keys' limits: add redis = \"redis://HOST:6379\"");
+    }
+    redis.map(|redis| Sharing { keeper: Arc::new(redis), share, door: None })
 }
 
 fn exits(mut section: Section) -> Option<ExitDoorSettings> {

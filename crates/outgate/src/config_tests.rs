@@ -157,3 +157,22 @@ fn a_cluster_needs_all_of_its_parts() {
     }
     assert!(problems(&format!("{listen}[cluster]\n")).is_empty(), "an empty table is none");
 }
+
+#[test]
+fn what_is_shared_has_an_address_that_is_never_repeated() {
+    let listen = "[[listen]]\naddress = \"127.0.0.1:0\"\n[store]\n";
+    let good = |text: &str| read("f", &format!("{listen}{text}"), BTreeMap::new()).map(|config| config.settings.sharing);
+    let sharing = good("redis = \"redis://:pw@127.0.0.1:1\"\nshare = 0.25\n").unwrap().unwrap();
+    assert_eq!(sharing.share, Some(0.25));
+    assert!(good("").unwrap().is_none());
+    let rows = [
+        ("redis = \"http://u:s3cret@h\"", "the address of a Redis server such as redis://"),
+        ("redis = \"redis://h\"\nshare = 0", "a part of every limit"),
+        ("redis = \"redis://h\"\nshare = 1.5", "a part of every limit"),
+        ("share = 0.5", "add redis ="),
+    ];
+    for (text, expected) in rows {
+        let found = problems(&format!("{listen}{text}\n")).join("\n");
+        assert!(found.contains(expected) && !found.contains("s3cret"), "{text}: {found}");
+    }
+}

@@ -9,6 +9,7 @@
 //! - the contract: [`Store`], [`Change`], [`Changes`], [`StoreError`]; [`Archive`] for one that lasts
 //! - backends here: [`memory`] for tests and throw-away gateways; [`unreliable`] breaks another one on purpose
 //! - [`mod@column`]: how values become columns, for the backends that have some
+//! - [`shared`]: what several gateways share while they run, with a suite and backends of its own
 //! - [`live`]: what a running gateway offers to the console; [`own`]: what of that is for a key's own eyes
 //!
 //! Money rules: usage is delivered by (gateway, sequence), so that repeating a batch after an unclear answer neither loses nor
@@ -36,6 +37,7 @@ pub mod own;
 mod period;
 mod plan;
 mod secret;
+pub mod shared;
 pub mod unreliable;
 mod usage;
 

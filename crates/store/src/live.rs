@@ -26,6 +26,10 @@ pub trait Live: Remembers {
     fn key_changed(&self, key: Key);
     /// An exit is new or changed; its links end if it was revoked.
     fn exit_changed(&self, exit: Exit);
+    /// How the keys' limits are shared with other gateways.
+    fn sharing(&self) -> SharingState {
+        SharingState::Off
+    }
     /// The exits that are connected now.
     fn exits_online(&self) -> Vec<ExitStatus>;
     /// What a key uses now; `None` if the gateway doesn't know it.
@@ -46,6 +50,27 @@ pub trait Live: Remembers {
     fn throttle_guess(&self, source: IpAddr, right: bool) -> Result<(), Duration>;
     /// Ends the time of a session of the key whose credentials these are: its next use gets another exit where there is one.
     fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, session: &SessionAt) -> Result<RotatedSession, Denied>;
+}
+
+/// How a gateway stands with the others that serve the same keys.
+#[derive(Clone, PartialEq, Debug)]
+pub enum SharingState {
+    /// It shares with nobody.
+    Off,
+    /// Limits hold over all of them.
+    Together {
+        /// How many there are, this one included.
+        gateways: u32,
+    },
+    /// What is shared can't be had: it enforces its share of every limit by itself.
+    Alone {
+        /// Since when.
+        since: Timestamp,
+        /// Why, for the operator.
+        why: String,
+        /// Its share, from 0 to 1.
+        share: f64,
+    },
 }
 
 /// A pool and the places of its exits.

@@ -28,6 +28,24 @@ pub enum Mishap {
     HangsAfter,
 }
 
+impl Mishap {
+    /// What becomes of a call to which this happens.
+    pub(crate) async fn befall<T>(self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let lost = || Err(StoreError::Unclear("lost on purpose".into()));
+        match self {
+            Self::None => call.await,
+            Self::Refused => Err(StoreError::Refused("refused on purpose".into())),
+            Self::LostBefore => lost(),
+            Self::LostAfter => call.await.and_then(|_| lost()),
+            Self::HangsBefore => pending().await,
+            Self::HangsAfter => {
+                call.await?;
+                pending().await
+            }
+        }
+    }
+}
+
 /// Another store behind a script of mishaps.
 pub struct Unreliable {
     inner: Arc<dyn Store>,
@@ -45,22 +63,7 @@ impl Unreliable {
         call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T> + Send + 'a,
     ) -> StoreFuture<'a, T> {
         let mishap = (self.script.lock().unwrap_or_else(PoisonError::into_inner))();
-        Box::pin(async move {
-            match mishap {
-                Mishap::None => call(&*self.inner).await,
-                Mishap::Refused => Err(StoreError::Refused("refused on purpose".into())),
-                Mishap::LostBefore => Err(StoreError::Unclear("lost on purpose".into())),
-                Mishap::LostAfter => {
-                    call(&*self.inner).await?;
-                    Err(StoreError::Unclear("lost on purpose".into()))
-                }
-                Mishap::HangsBefore => pending().await,
-                Mishap::HangsAfter => {
-                    call(&*self.inner).await?;
-                    pending().await
-                }
-            }
-        })
+        Box::pin(mishap.befall(async move { call(&*self.inner).await }))
     }
 }
 

@@ -18,6 +18,7 @@
 //! - [`service_manager`]: who a daemon tells that it is ready
 //! - [`gateway_process`]: the real binary, from its first line to its records
 //! - [`doors`]: the same with a door for each way in
+//! - [`redis_server`]: a Redis server that can be killed, restarted and frozen
 //! - [`payload`]: bytes that can be checked without being stored
 //! - [`postgres`]: a real PostgreSQL server
 //! - [`patience`]: waiting without sleeping
@@ -44,6 +45,7 @@ pub mod origin;
 pub mod patience;
 pub mod payload;
 pub mod postgres;
+pub mod redis_server;
 pub mod script;
 mod server_thread;
 pub mod service_manager;

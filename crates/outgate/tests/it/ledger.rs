@@ -91,21 +91,21 @@ fn request_id(reply: &Reply) -> String {
 }
 
 /// One number of one row of `outgate usage`; zero when there is no such row.
-fn used(gateway: &GatewayProcess, by: &str, group: &str, field: &str) -> u64 {
+pub(crate) fn used(gateway: &GatewayProcess, by: &str, group: &str, field: &str) -> u64 {
     let rows = json(gateway, &["usage", "--by", by, "--json"]);
     let rows = rows.as_array().expect("a list");
     rows.iter().find(|row| row[by] == group).map_or(0, |row| row[field].as_u64().expect("a number"))
 }
 
 /// A target that sends without end and swallows what it gets, and counts both.
-struct Firehose {
+pub(crate) struct Firehose {
     address: SocketAddr,
     sent: Arc<AtomicU64>,
     received: Arc<AtomicU64>,
 }
 
 impl Firehose {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let hose = Self { address: listener.local_addr().expect("bound"), sent: Arc::default(), received: Arc::default() };
         let (sent, received) = (Arc::clone(&hose.sent), Arc::clone(&hose.received));
@@ -128,6 +128,10 @@ impl Firehose {
             }
         });
         hose
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     fn counted(&self) -> (u64, u64) {

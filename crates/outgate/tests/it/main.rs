@@ -7,9 +7,9 @@
 //! health with exits by the hundred; `agent` is `outgate exit` as a process; `geo` is where exits are by their addresses;
 //! `own` is what a key asks about itself; `credentials` is every odd way to say who one is; `page` is what a web browser sees;
 //! `transfer` moves bytes in bulk and holds tunnels open; `ledger` is usage, plans and key states under traffic; `life` is
-//! reloads, restarts and the end; `cluster` is several gateways that share their exits; `attack` is hostile input, `hostile`
-//! hostile frames of HTTP/2; `command` is the command line; `matrix` is every fault by every way in; `tidy` keeps the
-//! catalogue, its pages and its provocations together.
+//! reloads, restarts and the end; `cluster` is several gateways that share their exits, `sharing` several that share their
+//! keys' limits; `attack` is hostile input, `hostile` hostile frames of HTTP/2; `command` is the command line; `matrix` is
+//! every fault by every way in; `tidy` keeps the catalogue, its pages and its provocations together.
 
 mod agent;
 mod attack;
@@ -28,6 +28,7 @@ mod matrix;
 mod own;
 mod page;
 mod provocations;
+mod sharing;
 mod tidy;
 mod transfer;
 
