@@ -37,7 +37,7 @@ use crate::reconfigure::{NewConfiguration, way_out};
 use crate::record::Writer;
 use crate::remembered::Remembered;
 use crate::rotate::Rotations;
-use crate::settings::{PeerAddress, Settings};
+use crate::settings::Settings;
 use crate::settle::{self, Keeping, Settling, settle};
 use crate::shares::Shares;
 use crate::shares::sync::Syncing;
@@ -254,11 +254,6 @@ impl Gateway {
     /// Requests in flight on all event loops, and tunnels of other gateways that go through here.
     pub async fn in_flight(&self) -> usize {
         self.ask_all(Command::Count).await + self.peers.relayed()
-    }
-
-    /// Puts another list of peers in force: the gateways that are offered this one's exits.
-    pub fn put_peers(&self, peers: Vec<PeerAddress>) {
-        self.peers.put(peers);
     }
 
     /// Puts a question to every event loop and sums up the answers.

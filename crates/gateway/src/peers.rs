@@ -35,6 +35,7 @@ const PATH: &str = "/v1/peer";
 
 /// Whom this gateway is linked to, and what goes through it for them.
 pub(crate) struct Peers {
+    lists: Mutex<Lists>,
     addresses: watch::Sender<Arc<[PeerAddress]>>,
     /// Spreads the peers over the event loops.
     hasher: RandomState,
@@ -43,6 +44,14 @@ pub(crate) struct Peers {
     next: AtomicU64,
     /// Tunnels of other gateways under way here.
     relayed: AtomicUsize,
+}
+
+/// Where the addresses come from.
+#[derive(Default)]
+struct Lists {
+    configured: Vec<PeerAddress>,
+    /// Who of those that share limits with this gateway says where its door is.
+    met: Vec<PeerAddress>,
 }
 
 /// A link that is up; forgotten when this drops.
@@ -68,9 +77,10 @@ impl Drop for Relayed<'_> {
 
 impl Peers {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let addresses = settings.cluster.as_ref().map(|cluster| cluster.peers.clone()).unwrap_or_default();
+        let configured = settings.cluster.as_ref().map(|cluster| cluster.peers.clone()).unwrap_or_default();
         Self {
-            addresses: watch::Sender::new(addresses.into()),
+            addresses: watch::Sender::new(configured.clone().into()),
+            lists: Mutex::new(Lists { configured, met: Vec::new() }),
             hasher: RandomState::new(),
             links: Mutex::default(),
             next: AtomicU64::new(0),
@@ -78,17 +88,29 @@ impl Peers {
         }
     }
 
-    /// Puts another list of peers in force. One that is no longer in it is not dialed again; a link that is up goes on, because
-    /// a list that came out too short must not cut anybody's tunnels.
+    /// Puts another configured list in force. One that is no longer in any is not dialed again; a link that is up goes on,
+    /// because a list that came out too short must not cut anybody's tunnels.
     pub(crate) fn put(&self, peers: Vec<PeerAddress>) {
-        let changed = |now: &mut Arc<[PeerAddress]>| {
-            let differs = **now != *peers;
+        self.change(|lists| lists.configured = peers);
+    }
+
+    /// Takes over whom this gateway shares limits with.
+    pub(crate) fn meet(&self, peers: Vec<PeerAddress>) {
+        self.change(|lists| lists.met = peers);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Lists)) {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut lists);
+        let mut all = lists.configured.clone();
+        all.extend(lists.met.iter().filter(|peer| !lists.configured.contains(peer)).cloned());
+        self.addresses.send_if_modified(|now| {
+            let differs = **now != *all;
             if differs {
-                *now = peers.into();
+                *now = all.into();
             }
             differs
-        };
-        self.addresses.send_if_modified(changed);
+        });
     }
 
     fn wants(&self, peer: &PeerAddress) -> bool {

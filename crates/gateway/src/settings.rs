@@ -3,11 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use outgate_egress::{DnsSettings, Guard};
+use outgate_egress::{DnsSettings, Guard, Host};
 use outgate_faults::Dialect;
 use outgate_store::shared::Shared;
 use outgate_store::{PoolKind, PoolName};
@@ -94,8 +95,6 @@ pub struct Sharing {
     /// The part of every limit that this gateway enforces when it can't be had; none is an equal part for each gateway that was
     /// there last.
     pub share: Option<f64>,
-    /// Where other gateways reach this one; none when they can't.
-    pub door: Option<String>,
 }
 
 /// A door for clients.
@@ -176,6 +175,8 @@ pub struct ClusterSettings {
     pub client: Arc<rustls::ClientConfig>,
     /// The gateways that are offered this one's exits.
     pub peers: Vec<PeerAddress>,
+    /// Where the others reach this one's door, told to all that share limits with it, which are its peers then.
+    pub advertise: Option<PeerAddress>,
 }
 
 /// Where another gateway's door is. Its certificate must name the host.
@@ -191,6 +192,17 @@ impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port } = self;
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl FromStr for PeerAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host.trim_matches(['[', ']']), port.parse().ok()?)));
+        let named = parts.filter(|(host, port)| *port > 0 && Host::parse(host).is_ok());
+        let address = named.map(|(host, port)| Self { host: host.to_owned(), port });
+        address.ok_or("a host and a port, such as \"example.com:443\"")
     }
 }
 

@@ -15,8 +15,8 @@ use outgate_egress::{DnsSettings, Guard};
 use outgate_faults::{Dialect, DialectSpec, FaultSpec, ReasonStyle, Slug};
 use outgate_gateway::policy::{Effect, Policy, Rule};
 use outgate_gateway::settings::{
-    ExitDoorSettings, FleetRules, Geo, HeadLimits, Limits, ListenerSettings, MemoryBound, PoolSettings, Protocols, SessionRules,
-    Settings, Sharing, Timeouts,
+    ExitDoorSettings, FleetRules, Geo, HeadLimits, Limits, ListenerSettings, MemoryBound, PeerAddress, PoolSettings, Protocols,
+    SessionRules, Settings, Sharing, Timeouts,
 };
 use outgate_store::amount::{parse_bytes, parse_duration};
 use outgate_store::{PoolKind, PoolName, PortRange};
@@ -114,7 +114,8 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     console.finish();
     let (store, sharing) = store(root.section("store"));
     let exits = exits(root.section("exits"));
-    let cluster = cluster::cluster(root.section("cluster"));
+    let shares = if sharing.is_some() { cluster::Shares::Limits } else { cluster::Shares::Nothing };
+    let cluster = cluster::cluster(root.section("cluster"), shares);
     let (policy, guard) = policy(root.section("policy"));
     let (pools, default_pool) = pools(root.section("pools"))?;
     let fleet = fleet(root.section("fleet"));
@@ -244,7 +245,7 @@ fn sharing(section: &mut Section) -> Option<Sharing> {
     if share.is_some() && redis.is_none() {
         section.problem("share", "is for gateways that share their keys' limits: add redis = \"redis://HOST:6379\"");
     }
-    redis.map(|redis| Sharing { keeper: Arc::new(redis), share, door: None })
+    redis.map(|redis| Sharing { keeper: Arc::new(redis), share })
 }
 
 fn exits(mut section: Section) -> Option<ExitDoorSettings> {
@@ -593,9 +594,7 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
-    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host.trim_matches(['[', ']']), port.parse().ok()?)));
-    let named = parts.filter(|(host, port)| *port > 0 && outgate_egress::Host::parse(host).is_ok());
-    named.map(|(host, port)| (host.to_owned(), port)).ok_or("a host and a port, such as \"example.com:443\"")
+    text.parse().map(|PeerAddress { host, port }| (host, port))
 }
 
 fn boolean(text: &str) -> Result<bool, &'static str> {

@@ -207,8 +207,10 @@ impl Sync {
     }
 
     fn presence(&self, exits: &HashSet<ExitId>) -> Presence {
+        let settings = self.gateway.settings();
+        let door = settings.cluster.as_ref().and_then(|cluster| cluster.advertise.as_ref()).map(ToString::to_string);
         Presence::Here {
-            peer: Peer { name: self.gateway.settings().name.clone(), door: self.sharing.door.clone() },
+            peer: Peer { name: settings.name.clone(), door },
             lasts: LASTS,
             arrived: exits.difference(&self.announced).cloned().collect(),
             left: self.announced.difference(exits).cloned().collect(),
@@ -217,8 +219,19 @@ impl Sync {
         }
     }
 
+    /// The exits that this gateway holds itself.
     fn exits_here(&self) -> HashSet<ExitId> {
-        self.gateway.fleet.status().into_iter().map(|exit| exit.id).collect()
+        self.gateway.fleet.status().into_iter().filter(|exit| exit.gateway.is_none()).map(|exit| exit.id).collect()
+    }
+
+    /// Whoever says where its door is, is a peer.
+    fn meet(&self, peers: &[Peer]) {
+        let settings = self.gateway.settings();
+        if settings.cluster.as_ref().is_none_or(|cluster| cluster.advertise.is_none()) {
+            return;
+        }
+        let others = peers.iter().filter(|peer| peer.name != settings.name);
+        self.gateway.peers.meet(others.filter_map(|peer| peer.door.as_deref()?.parse().ok()).collect());
     }
 
     /// Takes over who is there, and whether what is shared can be relied upon.
@@ -227,6 +240,7 @@ impl Sync {
         self.announced = if company.exits == exits.len() as u64 { exits } else { HashSet::new() };
         self.heard = company.news;
         self.shares.hear(&company.changed);
+        self.meet(&company.peers);
         self.shares.meet(company.peers);
         let began = Instant::now().checked_sub(company.age);
         // Clocks tick differently; a restart takes longer than this.

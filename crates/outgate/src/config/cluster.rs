@@ -5,18 +5,29 @@ use std::path::PathBuf;
 use outgate_gateway::settings::{ClusterSettings, PeerAddress};
 
 use super::reader::Section;
-use super::{address, host_and_port, infallible};
+use super::{address, infallible};
 use crate::tls;
 
+/// Whether this gateway shares limits with others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shares {
+    /// Through Redis.
+    Limits,
+    Nothing,
+}
+
 /// None when nothing of it is set. What is set needs all the rest: a gateway without certificates has no door for others.
-pub(super) fn cluster(mut section: Section) -> Option<ClusterSettings> {
+pub(super) fn cluster(mut section: Section, shares: Shares) -> Option<ClusterSettings> {
     let at = section.scalar("address", address);
     let mut file = |key| section.scalar(key, infallible).map(PathBuf::from);
     let files = [file("certificate"), file("key"), file("ca")];
-    let peer = |text: &str| host_and_port(text).map(|(host, port)| PeerAddress { host, port });
-    let peers = section.list("peers", peer);
-    let in_file = ["address", "certificate", "key", "ca", "peers"].iter().any(|key| section.has(key));
-    if !in_file && at.is_none() && peers.is_none() && files.iter().all(Option::is_none) {
+    let peers = section.list("peers", str::parse::<PeerAddress>);
+    let advertise = section.scalar("advertise", str::parse::<PeerAddress>);
+    if advertise.is_some() && shares == Shares::Nothing {
+        section.problem("advertise", "the others hear of it through Redis: [store] redis = \"redis://HOST:6379\"");
+    }
+    let in_file = ["address", "certificate", "key", "ca", "peers", "advertise"].iter().any(|key| section.has(key));
+    if !in_file && at.is_none() && peers.is_none() && advertise.is_none() && files.iter().all(Option::is_none) {
         section.finish();
         return None;
     }
@@ -43,5 +54,5 @@ pub(super) fn cluster(mut section: Section) -> Option<ClusterSettings> {
     }
     section.finish();
     let (server, client) = tls?;
-    Some(ClusterSettings { address: at?, server, client, peers: unique })
+    Some(ClusterSettings { address: at?, server, client, peers: unique, advertise })
 }

@@ -2,7 +2,7 @@
 //!
 //! [`ways`] is what a tunnel over two hops must still be; [`failing`] is exits, links and gateways that go; [`trust`] is who is
 //! let in; [`many`] is a fleet spread over three gateways, and gateways with one ledger; [`reload`] is a list of peers that
-//! changes.
+//! changes; [`together`] is gateways that share ledger, limits, sessions and exits, and find each other.
 //!
 //! A gateway's door for others is reached by a middle-man: the others know its address before the gateway has one, it stays the
 //! same over restarts, and the way may break.
@@ -10,6 +10,7 @@
 mod failing;
 mod many;
 mod reload;
+mod together;
 mod trust;
 mod ways;
 
@@ -32,6 +33,8 @@ struct Cluster {
     doors: Vec<Middleman>,
     gateways: Vec<GatewayProcess>,
     certificates: Vec<TempDir>,
+    /// PostgreSQL and Redis, if they share them: then nobody is told of the others.
+    servers: Option<[String; 2]>,
     _nobody: RefusingPort,
 }
 
@@ -55,20 +58,37 @@ impl Cluster {
         cluster
     }
 
+    /// So many on one PostgreSQL and one Redis.
+    fn together(count: usize, postgres: String, redis: String) -> Self {
+        let mut cluster = Self { servers: Some([postgres, redis]), ..Self::plan(count) };
+        for number in 0..count {
+            let gateway = cluster.quickstart(number).start();
+            cluster.join(gateway);
+        }
+        cluster
+    }
+
     /// Doors for so many, and no gateway yet.
     fn plan(count: usize) -> Self {
         let nobody = RefusingPort::reserve();
         let doors = (0..count).map(|_| Middleman::start(nobody.address())).collect();
-        Self { ca: Ca::new(), doors, gateways: Vec::new(), certificates: Vec::new(), _nobody: nobody }
+        Self { ca: Ca::new(), doors, gateways: Vec::new(), certificates: Vec::new(), servers: None, _nobody: nobody }
     }
 
     /// The gateway of this number, not yet started.
     fn quickstart(&mut self, number: usize) -> Quickstart {
         let folder = TempDir::new().expect("the machine has a temporary folder");
         let papers = Papers { of: &self.ca, validity: Validity::Current, trusts: &self.ca };
-        let quickstart = member(&format!("gw{number}"), &papers, &folder, &self.doors_but(number));
+        let peers = if self.servers.is_some() { Vec::new() } else { self.doors_but(number) };
+        let quickstart = member(&format!("gw{number}"), &papers, &folder, &peers);
         self.certificates.push(folder);
-        quickstart
+        match &self.servers {
+            None => quickstart,
+            Some([postgres, redis]) => quickstart
+                .env("OUTGATE_STORE_POSTGRES", postgres)
+                .env("OUTGATE_STORE_REDIS", redis)
+                .env("OUTGATE_CLUSTER_ADVERTISE", &self.doors[number].address().to_string()),
+        }
     }
 
     fn doors_but(&self, number: usize) -> Vec<String> {

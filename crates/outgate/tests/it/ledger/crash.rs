@@ -1,5 +1,5 @@
-//! Gateways and their PostgreSQL killed at random under traffic, round after round: what the ledger says in the end against
-//! what client and target exchanged.
+//! Gateways, their PostgreSQL and their Redis killed at random under traffic, round after round: what the ledger says in the end
+//! against what client and target exchanged.
 //!
 //! `OUTGATE_CRASH_ROUNDS=50` and `OUTGATE_CRASH_SEED=7` make it longer and different.
 
@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex};
 use outgate_testkit::gateway_process::{GatewayProcess, Quickstart};
 use outgate_testkit::patience::until;
 use outgate_testkit::postgres::PostgresServer;
+use outgate_testkit::redis_server::{Keeps, RedisServer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::shared::{follows, gateway_on};
+use super::shared::follows;
 use super::{Key, MIB};
 use crate::OUTGATE;
 
@@ -45,10 +46,15 @@ async fn whatever_is_killed_nothing_counts_twice_and_little_is_lost() {
     let mut random = Random(variable("OUTGATE_CRASH_SEED", 2026));
     let mut server = PostgresServer::start();
     let url = server.database();
-    let mut gateways = [gateway_on(&url), gateway_on(&url)];
+    let mut redis = RedisServer::start(Keeps::Nothing);
+    let gateway = {
+        let (url, redis) = (url.clone(), redis.address());
+        move || Quickstart::new(OUTGATE).env("OUTGATE_STORE_POSTGRES", &url).env("OUTGATE_STORE_REDIS", &redis)
+    };
+    let mut gateways = [gateway().start(), gateway().start()];
     let truth = Arc::new(Truth::default());
     let target = answering(truth.clone()).await;
-    let _plan = gateways[0].admin(&["plans", "create", "paced", "--speed", SPEED]);
+    let _plan = gateways[0].admin(&["plans", "create", "paced", "--speed", SPEED, "--threads", "100", "--bytes", "1TB"]);
     let key = Key::create(&gateways[0], &["--plan", "paced"]);
     follows("the key", async || (key.connect(&gateways[1], "", target).await.1.status == 200).then_some(())).await;
     let ending = Arc::new(AtomicBool::new(false));
@@ -66,7 +72,11 @@ async fn whatever_is_killed_nothing_counts_twice_and_little_is_lost() {
     for round in 0..rounds {
         more(&truth, 20 + random.below(200)).await;
         let (first, second, ledger) = (random.below(2) == 0, random.below(3) == 0, random.below(2) == 0);
-        let (first, ledger) = (first || !(second || ledger), ledger);
+        let first = first || !(second || ledger);
+        let shared = random.below(3) == 0;
+        if shared {
+            redis.kill();
+        }
         // In an order of chance: the gateway knows of the ledger's end or does not.
         let ledger_first = random.below(2) == 0;
         if ledger && ledger_first {
@@ -84,12 +94,15 @@ async fn whatever_is_killed_nothing_counts_twice_and_little_is_lost() {
         if !(first && second) {
             more(&truth, random.below(60)).await;
         }
+        if shared {
+            redis.restart();
+        }
         if ledger {
             server.start_again();
         }
         for (at, _) in [first, second].into_iter().enumerate().filter(|(_, died)| *died) {
             let folder = gateways[at].folder();
-            gateways[at] = Quickstart::new(OUTGATE).env("OUTGATE_STORE_POSTGRES", &url).start_in(folder);
+            gateways[at] = gateway().start_in(folder);
             *doors[at].lock().expect("a lock") = Some(gateways[at].proxy());
         }
         // What is recorded can never be more than what was sent off, whatever is still on its way.
