@@ -64,6 +64,7 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/exits/{id}/rotate", post(exits::rotate))
         .route("/v1/usage", get(reports::usage))
         .route("/v1/audit", get(reports::audit))
+        .route("/v1/health", get(reports::health))
         .route_layer(from_fn_with_state(answered, once))
         .route_layer(from_fn_with_state(lock, require_token))
         .with_state(desk)

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outgate_store::live::{Live, RotateError};
+use outgate_store::live::{Live, RotateError, Standing};
 use outgate_store::{
     Audit, AuditQuery, AuditRow, Change, Exit, ExitId, Key, KeyId, NoRandomness, Plan, PlanName, Secret, Snapshot, Store,
     StoreError, StoreFuture, UsageQuery, UsageRow,
@@ -236,6 +236,11 @@ impl Desk {
             }
         }
         Err(DeskError::Unclear(unclear.unwrap_or_default()))
+    }
+
+    /// How the gateway stands with what it depends on.
+    pub fn standing(&self) -> Standing {
+        self.live.standing()
     }
 
     /// Sums of usage, with what the gateway has metered up to now.

@@ -1,7 +1,7 @@
 //! What the API shows of plans, keys, exits, usage and the audit trail. Never a secret or its hash.
 
 use jiff::Timestamp;
-use outgate_store::live::{ExitHealth, ExitStatus, LiveUsage};
+use outgate_store::live::{ExitHealth, ExitStatus, LiveUsage, SharingState, Standing, UsageKept};
 use outgate_store::own::{OwnFault, OwnSession};
 use outgate_store::{AuditRow, Exit, Grouping, Key, KeyState, Labels, Plan, UsageRow, later};
 use serde_json::{Value, json};
@@ -205,4 +205,31 @@ pub(crate) fn audit(row: &AuditRow) -> Value {
         "subject": entry.subject,
         "detail": entry.detail,
     })
+}
+
+/// How a gateway stands, signal by signal, and the worst of them.
+pub(crate) fn standing(standing: &Standing) -> Value {
+    let ledger = match standing.usage {
+        UsageKept::Ledger => ("ok", "usage is in the ledger".to_owned()),
+        UsageKept::Journal => {
+            ("degraded", "the ledger does not take usage, which is kept in the journal until it does".to_owned())
+        }
+        UsageKept::Nowhere => ("failing", "neither ledger nor journal take usage: new requests are refused".to_owned()),
+    };
+    let sharing = match &standing.sharing {
+        SharingState::Off => None,
+        SharingState::Together { gateways } => Some(("ok", format!("limits hold over all gateways, {gateways} now"))),
+        SharingState::Alone { since, why, share } => {
+            Some(("degraded", format!("since {since} this gateway enforces {share:.2} of every limit by itself: {why}")))
+        }
+    };
+    let memory = match standing.memory_short {
+        false => ("ok", "there is room".to_owned()),
+        true => ("failing", "memory is short: new requests are refused".to_owned()),
+    };
+    let signals = [("ledger", Some(ledger)), ("sharing", sharing), ("memory", Some(memory))];
+    let signals = signals.into_iter().filter_map(|(name, signal)| Some((name, signal?)));
+    let signals: Vec<_> = signals.map(|(name, (state, what))| json!({ "name": name, "state": state, "what": what })).collect();
+    let worst = ["failing", "degraded"].into_iter().find(|state| signals.iter().any(|signal| signal["state"] == *state));
+    json!({ "status": worst.unwrap_or("ok"), "signals": signals })
 }

@@ -13,6 +13,7 @@ use outgate_egress::Egress;
 use outgate_faults::Fault;
 use outgate_store::live::{
     Denied, ExitDoor, ExitStatus, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt, SharingState,
+    Standing,
 };
 use outgate_store::own::Purpose;
 use outgate_store::{Exit, ExitId, Key, KeyId, Plan, PlanName, Snapshot, Store};
@@ -326,8 +327,12 @@ impl Live for Gateway {
         self.fleet.put(exit);
     }
 
-    fn sharing(&self) -> SharingState {
-        self.shares.as_ref().map_or(SharingState::Off, |shares| shares.state())
+    fn standing(&self) -> Standing {
+        Standing {
+            usage: self.keeping.now(),
+            sharing: self.shares.as_ref().map_or(SharingState::Off, |shares| shares.state()),
+            memory_short: self.load.refuse_when_short().is_err(),
+        }
     }
 
     fn exits_online(&self) -> Vec<ExitStatus> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use outgate_faults::{Fault, raise};
+use outgate_store::live::UsageKept;
 use outgate_store::{Counters, Delivery, Hour, KeyId, PoolName, Store, StoreError, UsageBatch, UsageDelta};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -37,38 +38,26 @@ pub(crate) type Ask = oneshot::Sender<()>;
 #[derive(Debug, Default)]
 pub(crate) struct Keeping(AtomicU8);
 
-/// See [`Keeping`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Kept {
-    /// In the ledger, but for the last tenth of a second.
-    Ledger,
-    /// Some of it in the journal, because the ledger doesn't take it.
-    Journal,
-    /// Some of it in memory only: neither takes it.
-    Nowhere,
-}
-
 impl Keeping {
     /// Where it is now.
-    pub(crate) fn now(&self) -> Kept {
+    pub(crate) fn now(&self) -> UsageKept {
         match self.0.load(Ordering::Relaxed) {
-            0 => Kept::Ledger,
-            1 => Kept::Journal,
-            _ => Kept::Nowhere,
+            0 => UsageKept::Ledger,
+            1 => UsageKept::Journal,
+            _ => UsageKept::Nowhere,
         }
     }
 
     /// Accounts come before service: what can't be accounted for is not begun.
     pub(crate) fn refuse_unaccountable(&self) -> Result<(), Fault> {
         match self.now() {
-            Kept::Ledger | Kept::Journal => Ok(()),
-            Kept::Nowhere => Err(raise::ledger_unavailable()),
+            UsageKept::Ledger | UsageKept::Journal => Ok(()),
+            UsageKept::Nowhere => Err(raise::ledger_unavailable()),
         }
     }
 
     /// Notes where it is; whether that is new.
-    fn note(&self, kept: Kept) -> bool {
+    fn note(&self, kept: UsageKept) -> bool {
         self.0.swap(kept as u8, Ordering::Relaxed) != kept as u8
     }
 }
@@ -340,7 +329,7 @@ impl Settler {
             if let Some(journal) = &mut self.journal {
                 journal.clear();
             }
-            if self.keeping.note(Kept::Ledger) {
+            if self.keeping.note(UsageKept::Ledger) {
                 tracing::info!("the ledger has all usage again");
             }
         } else if let (Some(journal), Some(batch)) = (&mut self.journal, delivered)
@@ -371,13 +360,13 @@ impl Settler {
         self.fresh.clear();
         match journal.rewrite(self.queue.iter(), &self.waiting.rows()) {
             Ok(()) => {
-                if self.keeping.note(Kept::Journal) {
+                if self.keeping.note(UsageKept::Journal) {
                     tracing::warn!(journal = %journal.path().display(), "usage is kept in the journal until the ledger takes it");
                 }
             }
             Err(error) => {
                 self.unwritable_until = Instant::now() + PAUSE;
-                if self.keeping.note(Kept::Nowhere) {
+                if self.keeping.note(UsageKept::Nowhere) {
                     let journal = journal.path().display();
                     tracing::error!(%journal, %error, "usage can be kept nowhere: new requests are refused as ledger_unavailable");
                 }
@@ -393,7 +382,7 @@ impl Settler {
         }
         self.write_down();
         match (self.keeping.now(), &self.journal) {
-            (Kept::Journal, Some(journal)) => {
+            (UsageKept::Journal, Some(journal)) => {
                 let journal = journal.path().display();
                 tracing::warn!(%journal, "the gateway stops with usage undelivered; its next start delivers it");
             }

@@ -180,10 +180,10 @@ fn with_neither_ledger_nor_journal_nothing_new_is_begun() {
         let refusal = until("a refusal", || run.keeping.refuse_unaccountable().err()).await;
         assert_eq!(refusal.slug(), outgate_faults::Slug::LedgerUnavailable);
         std::fs::remove_dir(&path).expect("removed");
-        until("the journal", || (run.keeping.now() == Kept::Journal).then_some(())).await;
+        until("the journal", || (run.keeping.now() == UsageKept::Journal).then_some(())).await;
         assert!(run.keeping.refuse_unaccountable().is_ok(), "the journal will do");
         away.store(false, Ordering::Relaxed);
-        until("the ledger", || (run.keeping.now() == Kept::Ledger).then_some(())).await;
+        until("the ledger", || (run.keeping.now() == UsageKept::Ledger).then_some(())).await;
         let (asker, answered) = oneshot::channel();
         run.asks.send(asker).await.expect("the settler");
         answered.await.expect("an answer");

@@ -26,9 +26,9 @@ pub trait Live: Remembers {
     fn key_changed(&self, key: Key);
     /// An exit is new or changed; its links end if it was revoked.
     fn exit_changed(&self, exit: Exit);
-    /// How the keys' limits are shared with other gateways.
-    fn sharing(&self) -> SharingState {
-        SharingState::Off
+    /// How it stands with what it depends on.
+    fn standing(&self) -> Standing {
+        Standing::default()
     }
     /// The exits that are connected now.
     fn exits_online(&self) -> Vec<ExitStatus>;
@@ -52,10 +52,34 @@ pub trait Live: Remembers {
     fn rotate_session(&self, authorization: Option<&str>, source: IpAddr, session: &SessionAt) -> Result<RotatedSession, Denied>;
 }
 
+/// How a gateway stands with what it depends on.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Standing {
+    /// Where what it counts is kept.
+    pub usage: UsageKept,
+    /// With the other gateways.
+    pub sharing: SharingState,
+    /// Whether memory is short, so that new requests are refused.
+    pub memory_short: bool,
+}
+
+/// Where usage is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum UsageKept {
+    /// In the ledger, but for the last tenth of a second.
+    #[default]
+    Ledger,
+    /// Some of it on this machine's disk only, because the ledger doesn't take it.
+    Journal,
+    /// Some of it in memory only: neither takes it, and new requests are refused.
+    Nowhere,
+}
+
 /// How a gateway stands with the others that serve the same keys.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Default, Debug)]
 pub enum SharingState {
     /// It shares with nobody.
+    #[default]
     Off,
     /// Limits hold over all of them.
     Together {

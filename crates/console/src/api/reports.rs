@@ -1,9 +1,11 @@
-//! `/v1/usage` and `/v1/audit`.
+//! `/v1/usage`, `/v1/audit` and `/v1/health`.
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
+use axum::response::IntoResponse;
 use jiff::Timestamp;
 use outgate_store::{AuditQuery, Grouping, KeyId, UsageQuery, earlier, parse_since};
 use serde_json::json;
@@ -51,4 +53,9 @@ pub(super) async fn audit(State(desk): AtDesk, uri: Uri) -> Answer {
         rows.truncate(old);
     }
     Ok(Page::of(rows, limit, view::audit, |row| row.number.to_string()).answer(&uri, json!({})))
+}
+
+pub(super) async fn health(State(desk): AtDesk, uri: Uri) -> Answer {
+    Fields::from_query(&uri)?.finish(Some(()))?;
+    Ok(Json(view::standing(&desk.standing())).into_response())
 }

@@ -1,7 +1,7 @@
 //! Gateways, their PostgreSQL and their Redis killed at random under traffic, round after round: what the ledger says in the end
 //! against what client and target exchanged.
 //!
-//! `OUTGATE_CRASH_ROUNDS=50` and `OUTGATE_CRASH_SEED=7` make it longer and different.
+//! `CRASH_ROUNDS=50` and `CRASH_SEED=7` make it longer and different.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -42,8 +42,8 @@ type Door = Arc<Mutex<Option<SocketAddr>>>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_killed_nothing_counts_twice_and_little_is_lost() {
     let variable = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
-    let rounds = variable("OUTGATE_CRASH_ROUNDS", 4);
-    let mut random = Random(variable("OUTGATE_CRASH_SEED", 2026));
+    let rounds = variable("CRASH_ROUNDS", 4);
+    let mut random = Random(variable("CRASH_SEED", 2026));
     let mut server = PostgresServer::start();
     let url = server.database();
     let mut redis = RedisServer::start(Keeps::Nothing);

@@ -56,6 +56,13 @@ async fn used_something(gateway: &GatewayProcess) -> u16 {
     get(gateway, "", "echo.outgate:80", "/").await.1.status
 }
 
+/// What the console says of the gateway's state.
+fn health(gateway: &GatewayProcess) -> String {
+    let told = gateway.api("GET", "/v1/health", &serde_json::Value::Null);
+    assert_eq!(told["signals"][0]["state"], told["status"], "nothing else is wrong: {told}");
+    told["status"].as_str().expect("a word").to_owned()
+}
+
 /// How many requests the ledger has.
 fn requests(gateway: &GatewayProcess) -> u64 {
     let told = gateway.admin(&["usage", "--json", "--by", "pool"]);
@@ -77,8 +84,10 @@ async fn usage_can_be_kept_nowhere(trial: &mut Trial) {
     std::fs::remove_dir_all(journal(&gateway)).expect("removed");
     until("the journal will do", || journal(&gateway).is_file().then_some(())).await;
     while used_something(&gateway).await != 200 {}
+    assert_eq!(health(&gateway), "degraded");
     drop(lock);
     until("the ledger has it all", || (!journal(&gateway).exists()).then_some(())).await;
+    until("all to be well", || (health(&gateway) == "ok").then_some(())).await;
 }
 
 #[tokio::test]
