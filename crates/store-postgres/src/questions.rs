@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
-use outgate_store::column::{Damaged, count, integer, parse, time};
+use outgate_store::column::{Damaged, count, group, integer, parse, time};
 use outgate_store::{
     Audit, AuditQuery, AuditRow, Counters, Grouping, Hour, KeyId, Period, PeriodUsage, PlanName, Snapshot, UsageQuery, UsageRow,
 };
@@ -135,13 +135,7 @@ pub(crate) fn audit_row(row: &Row) -> Result<AuditRow, Failure> {
 
 /// Sums by group.
 pub(crate) async fn usage(client: &Client, query: &UsageQuery) -> Result<Vec<UsageRow>, Failure> {
-    let group = match query.by {
-        Grouping::Key => "key",
-        Grouping::Pool => "pool",
-        Grouping::Hour => "hour",
-        // Hours are counted from the epoch's midnight.
-        Grouping::Day => "hour / 24",
-    };
+    let group = group(query.by);
     let of_key = if query.key.is_some() { "key = $1" } else { "$1::text IS NULL" };
     // Only keys are many; hours and days before the page are skipped below.
     let after_key = if query.by == Grouping::Key { "key > $3" } else { "$3::text IS NOT NULL" };

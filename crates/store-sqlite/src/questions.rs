@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use outgate_store::column::{Damaged, count, integer, parse, time};
+use outgate_store::column::{Damaged, count, group, integer, parse, time};
 use outgate_store::{
     Audit, AuditQuery, AuditRow, Change, Changes, Counters, Grouping, Hour, KeyId, Period, PeriodUsage, PlanName, Snapshot,
     StoreError, UsageQuery, UsageRow,
@@ -189,13 +189,7 @@ pub(crate) fn usage(connection: &mut Connection, query: &UsageQuery) -> Result<V
 }
 
 fn usage_rows(connection: &Connection, query: &UsageQuery) -> Result<Vec<UsageRow>, ReadError> {
-    let group = match query.by {
-        Grouping::Key => "key",
-        Grouping::Pool => "pool",
-        Grouping::Hour => "hour",
-        // Hours are counted from the epoch's midnight.
-        Grouping::Day => "hour / 24",
-    };
+    let group = group(query.by);
     let of_key = if query.key.is_some() { "key = ?1" } else { "?1 IS NULL" };
     // Only keys are many; hours and days before the page are skipped below.
     let after_key = if query.by == Grouping::Key { "key > ?3" } else { "?3 IS NOT NULL" };

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
+use crate::usage::Grouping;
+
 /// What is kept is not ours: of what, and which part of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Damaged(pub String);
@@ -42,6 +44,17 @@ pub fn optional<T: TryFrom<i64>>(number: Option<i64>, of: &str) -> Result<Option
 /// A moment from its milliseconds since the epoch.
 pub fn time(milliseconds: i64, of: &str) -> Result<Timestamp, Damaged> {
     Timestamp::from_millisecond(milliseconds).map_err(|_| Damaged(format!("{of}: a time")))
+}
+
+/// What rows of usage, with columns `key`, `pool` and `hour`, are grouped by in SQL.
+pub fn group(by: Grouping) -> &'static str {
+    match by {
+        Grouping::Key => "key",
+        Grouping::Pool => "pool",
+        Grouping::Hour => "hour",
+        // Hours are counted from the epoch's midnight.
+        Grouping::Day => "hour / 24",
+    }
 }
 
 /// A number for a signed column. What is beyond its range was refused before: see [`check_range`](crate::Change::check_range).

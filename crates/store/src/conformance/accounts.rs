@@ -93,17 +93,7 @@ pub(super) async fn keys_come_back_whole(store: &dyn Store) {
 }
 
 pub(super) async fn exits_come_back_whole(store: &dyn Store) {
-    let bare = Exit {
-        id: ExitId::parse("exit-1").expect("an id"),
-        name: None,
-        pool: None,
-        labels: Labels::default(),
-        weight: Exit::WEIGHT,
-        max_tunnels: None,
-        token: SecretHash::of(b"token"),
-        state: ExitState::Active,
-        created: now(),
-    };
+    let bare = exit("exit-1");
     let labels = Labels {
         country: Country::parse("us").ok(),
         state: Some("ca".into()),

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use super::samples::*;
 use crate::contract::{Change, Changes, Store, StoreError};
-use crate::exit::{Exit, ExitState, Labels};
-use crate::id::ExitId;
 use crate::key::{Key, KeyState};
 use crate::plan::Plan;
 use crate::secret::SecretHash;
@@ -17,7 +15,7 @@ const FOLLOWS_WITHIN: Duration = Duration::from_secs(20);
 pub(super) async fn changes_are_told_as_they_are_now(store: &dyn Store) {
     assert_eq!(changes_after(store, 0).await, Changes::default());
     let plan = Plan::unlimited(plan_name("plan"));
-    let exit = an_exit("exit-1");
+    let exit = exit("exit-1");
     put(store, Change::PutPlan(plan.clone()), "c1").await;
     put(store, Change::PutKey(key("aaaa", "plan")), "c2").await;
     put(store, Change::PutExit(exit.clone()), "c3").await;
@@ -73,10 +71,10 @@ pub(super) async fn what_was_changed_meanwhile_stays(store: &dyn Store) {
     // What was created or removed elsewhere counts as changed.
     let created = store.change(Change::PutKey(key("aaaa", "plan")), 0, audit("create")).await;
     assert!(matches!(created, Err(StoreError::Conflict(_))), "{created:?}");
-    put(store, Change::PutExit(an_exit("exit-1")), "e1").await;
+    put(store, Change::PutExit(exit("exit-1")), "e1").await;
     let seen = load(store, now()).await.change;
-    put(store, Change::RemoveExit(an_exit("exit-1").id), "e2").await;
-    let revived = store.change(Change::PutExit(an_exit("exit-1")), seen, audit("e3")).await;
+    put(store, Change::RemoveExit(exit("exit-1").id), "e2").await;
+    let revived = store.change(Change::PutExit(exit("exit-1")), seen, audit("e3")).await;
     assert!(matches!(revived, Err(StoreError::Conflict(_))), "{revived:?}");
     let entries = store.audit(all_audit()).await.expect("the audit trail");
     assert!(entries.iter().all(|row| !["rotate", "create", "e3"].contains(&row.entry.id.as_str())), "{entries:?}");
@@ -187,18 +185,4 @@ pub(super) async fn gateways_add_to_the_same_keys(one: &dyn Store, other: &dyn S
 
 async fn changes_after(store: &dyn Store, seen: u64) -> Changes {
     store.changes_after(seen, 100).await.expect("a healthy store").expect("few changes")
-}
-
-fn an_exit(id: &str) -> Exit {
-    Exit {
-        id: ExitId::parse(id).expect("an id"),
-        name: None,
-        pool: None,
-        labels: Labels::default(),
-        weight: Exit::WEIGHT,
-        max_tunnels: None,
-        token: SecretHash::of(b"token"),
-        state: ExitState::Active,
-        created: now(),
-    }
 }

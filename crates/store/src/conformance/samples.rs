@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use crate::audit::{Audit, AuditQuery};
 use crate::contract::{ANYHOW, Change, Snapshot, Store};
-use crate::id::{KeyId, PlanName, PoolName};
+use crate::exit::{Exit, ExitState, Labels};
+use crate::id::{ExitId, KeyId, PlanName, PoolName};
 use crate::key::{Key, KeyState, Proof};
 use crate::period::Period;
 use crate::plan::Plan;
@@ -29,6 +30,21 @@ pub(super) fn key_id(text: &str) -> KeyId {
 
 pub(super) fn pool(text: &str) -> PoolName {
     PoolName::parse(text).expect("a pool name of the suite")
+}
+
+/// One of which nothing is known.
+pub(super) fn exit(id: &str) -> Exit {
+    Exit {
+        id: ExitId::parse(id).expect("an id"),
+        name: None,
+        pool: None,
+        labels: Labels::default(),
+        weight: Exit::WEIGHT,
+        max_tunnels: None,
+        token: SecretHash::of(b"token"),
+        state: ExitState::Active,
+        created: now(),
+    }
 }
 
 pub(super) fn key(id: &str, plan: &str) -> Key {
