@@ -61,11 +61,11 @@ pub(crate) struct KeysLine {
     /// Sizes of ledgers; the first is what the others are compared with.
     #[arg(long, value_delimiter = ',', default_value = "1000,100000,1000000", value_parser = clap::value_parser!(u64).range(1..=9_999_999))]
     pub(crate) keys: Vec<u64>,
-    /// Starts of each, and rounds of set-ups.
-    #[arg(long, default_value_t = 5)]
+    /// Rounds; up to the fifth one also with starts.
+    #[arg(long, default_value_t = 12)]
     pub(crate) rounds: usize,
     /// Seconds per measurement.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 1.5)]
     pub(crate) seconds: f64,
     /// Set-ups per second for latency.
     #[arg(long, default_value_t = 1500)]

@@ -7,6 +7,7 @@ mod ledger;
 mod login;
 mod page;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::time::Duration;
@@ -17,7 +18,13 @@ use crate::cli::KeysLine;
 use crate::failure::{During, Failure, Outcome};
 use crate::measure::{Measure, Reading};
 use crate::process::{self, Watched};
+use crate::report;
 use crate::stage::{self, Generator};
+
+/// Starts of each at most: they vary little.
+const STARTS: usize = 5;
+/// The gateway's threads that bring usage to the ledger.
+const LEDGER_THREADS: [&str; 3] = ["settle", "ledger-writer", "ledger-reader"];
 
 /// What was found of one size; a reading per round.
 struct Row {
@@ -30,6 +37,7 @@ struct Row {
 
 /// How it was measured.
 struct Plan {
+    starts: usize,
     rounds: usize,
     seconds: f64,
     rate: u32,
@@ -39,7 +47,8 @@ struct Plan {
 /// Measures, prints the tables and writes the page's section.
 pub(crate) fn run(line: &KeysLine) -> Outcome<()> {
     process::raise_open_files()?;
-    let plan = Plan { rounds: line.rounds, seconds: line.seconds, rate: line.rate, load_before: load_average() };
+    let starts = line.rounds.min(STARTS);
+    let plan = Plan { starts, rounds: line.rounds, seconds: line.seconds, rate: line.rate, load_before: load_average() };
     let folder = tempfile::tempdir().during("making a temporary folder")?;
     let (_origin, origin) = stage::origin(line.load_core, folder.path().join("origin.log"))?;
     let mut ledgers = Vec::new();
@@ -66,6 +75,10 @@ impl Row {
         let none = Vec::new;
         Self { keys: ledger.keys, imported_in: ledger.imported_in, starts: none(), setups: none(), latency: none() }
     }
+
+    fn of_measure(&mut self, measure: Measure) -> &mut Vec<Reading> {
+        if measure == Measure::Setups { &mut self.setups } else { &mut self.latency }
+    }
 }
 
 struct Bench<'a> {
@@ -78,7 +91,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// One process at a time, fresh each time.
     fn starts(&mut self) -> Outcome<()> {
-        for round in 0..self.line.rounds {
+        for round in 0..self.line.rounds.min(STARTS) {
             for of in self.order(round) {
                 let started = self.start(of)?;
                 let settled = Watched { pids: vec![started.process.pid()], core: None }.settled_kib()?;
@@ -87,7 +100,8 @@ impl Bench<'_> {
                     ("rss_kib".into(), settled as f64),
                     ("peak_kib".into(), started.peak_kib() as f64),
                 ]);
-                say(&format!("round {} start   {:>8} keys: {reading:?}", round + 1, self.rows[of].keys));
+                let told = format!("ready after {:.2} s, {:.1} MiB", reading["ready_s"], reading["rss_kib"] / 1024.0);
+                self.say(round, "start", of, &told);
                 self.rows[of].starts.push(reading);
             }
         }
@@ -101,13 +115,17 @@ impl Bench<'_> {
             for measure in [Measure::Setups, Measure::Latency] {
                 for of in self.order(round) {
                     let reading = self.load(measure, of, &started[of])?;
-                    say(&format!("round {} {:7} {:>8} keys: {reading:.1?}", round + 1, measure.name(), self.rows[of].keys));
-                    let row = &mut self.rows[of];
-                    if measure == Measure::Setups { &mut row.setups } else { &mut row.latency }.push(reading);
+                    let told = report::headline(measure, &reading);
+                    self.say(round, measure.name(), of, &told);
+                    self.rows[of].of_measure(measure).push(reading);
                 }
             }
         }
         Ok(())
+    }
+
+    fn say(&self, round: usize, what: &str, of: usize, told: &str) {
+        say(&format!("round {} {what:7} {:>8} keys: {told}", round + 1, self.rows[of].keys));
     }
 
     /// Each round begins with another one.
@@ -123,7 +141,23 @@ impl Bench<'_> {
     fn load(&self, measure: Measure, of: usize, through: &Started) -> Outcome<Reading> {
         let way = ["--proxy", &through.proxy, "--keys", &self.rows[of].keys.to_string(), "--rate", &self.line.rate.to_string()];
         let watched = Watched { pids: vec![through.process.pid()], core: Some(self.line.core) };
-        self.generator.load(measure, &way.map(String::from), &watched)?.map_err(Failure::new)
+        let before = process::thread_ticks(through.process.pid())?;
+        let mut reading = self.generator.load(measure, &way.map(String::from), &watched)?.map_err(Failure::new)?;
+        let after = process::thread_ticks(through.process.pid())?;
+        split(&mut reading, &before, &after);
+        Ok(reading)
+    }
+}
+
+/// Splits `cpu_us_each` into `ledger_us_each`, what the threads take that write usage to the ledger, and `loop_us_each`, the rest:
+/// what a client waits for. In parts of the whole turn, its warm-up included.
+fn split(reading: &mut Reading, before: &HashMap<String, u64>, after: &HashMap<String, u64>) {
+    let taken = |name: &String| after[name].saturating_sub(before.get(name).copied().unwrap_or(0)) as f64;
+    let whole: f64 = after.keys().map(taken).sum();
+    let ledger: f64 = after.keys().filter(|name| LEDGER_THREADS.contains(&name.as_str())).map(taken).sum();
+    if let Some(each) = reading.get("cpu_us_each").copied().filter(|_| whole > 0.0) {
+        reading.insert("ledger_us_each".into(), each * ledger / whole);
+        reading.insert("loop_us_each".into(), each * (whole - ledger) / whole);
     }
 }
 
@@ -136,4 +170,18 @@ fn load_average() -> String {
 fn say(line: &str) {
     // Progress is a courtesy: without a terminal to read it the run goes on.
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_is_split_by_threads() {
+        let ticks = |of: [(&str, u64); 3]| HashMap::from(of.map(|(name, ticks)| (name.to_owned(), ticks)));
+        let mut reading = Reading::from([("cpu_us_each".to_owned(), 100.0)]);
+        let before = ticks([("loop-0", 10), ("settle", 0), ("records", 5)]);
+        split(&mut reading, &before, &ticks([("loop-0", 80), ("ledger-writer", 20), ("records", 15)]));
+        assert_eq!((reading["ledger_us_each"], reading["loop_us_each"]), (20.0, 80.0));
+    }
 }

@@ -170,6 +170,20 @@ fn descends(mut pid: u32, root: u32, stats: &HashMap<u32, Stat>) -> bool {
     }
 }
 
+/// CPU time that each of a process's threads has used, in ticks, by the thread's name.
+pub(crate) fn thread_ticks(pid: u32) -> Outcome<HashMap<String, u64>> {
+    let mut ticks = HashMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).during("reading the proxy's threads")? {
+        let folder = entry.during("reading the proxy's threads")?.path();
+        // It may have ended since the listing.
+        let text = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
+        if let Some(stat) = parse_stat(&text("stat")) {
+            *ticks.entry(text("comm").trim().to_owned()).or_default() += stat.user_ticks + stat.system_ticks;
+        }
+    }
+    Ok(ticks)
+}
+
 /// The most that a process held at any time, in KiB.
 pub(crate) fn peak_kib(pid: u32) -> u64 {
     kib(pid, "status", "VmHWM:").unwrap_or(0)

@@ -55,6 +55,9 @@ const ADMISSION: &[Column] = &[
     ratio(setups, "per_second"),
     plain("CPU µs each", setups, "cpu_us_each", 1.0, 1),
     ratio(setups, "cpu_us_each"),
+    plain("of it serving", setups, "loop_us_each", 1.0, 1),
+    ratio(setups, "loop_us_each"),
+    plain("of it the ledger's threads", setups, "ledger_us_each", 1.0, 1),
 ];
 
 const LATENCY: &[Column] = &[
@@ -88,7 +91,7 @@ pub(super) fn section(rows: &[Row], plan: &Plan) -> String {
              gateways run at the same time and are worked in turn; each round begins with another one. Numbers are medians with minimum \
              and maximum; `÷` is the median of the rounds' own ratios to the first row.\n\n";
     text += &tables(rows, plan);
-    text += &format!("\n{} starts of each, {} rounds of {} s", plan.rounds, plan.rounds, plan.seconds);
+    text += &format!("\n{} starts of each, {} rounds of {} s", plan.starts, plan.rounds, plan.seconds);
     let noise =
         rows.iter().flat_map(|row| row.setups.iter().chain(&row.latency)).filter_map(|reading| reading.get("core_foreign"));
     let noise: Vec<f64> = noise.copied().collect();
@@ -173,12 +176,13 @@ fn verdict(rows: &[Row]) -> String {
     let [first, .., last] = rows else { return String::new() };
     let Some(found) = ratios(last, first, setups, "per_second") else { return String::new() };
     let met = if found.median >= WANTED { "met" } else { "not met" };
-    format!(
-        "Wanted: {} keys at {WANTED} of the rate with {}, or more; found {}: {met}.\n\n",
-        last.keys,
-        first.keys,
-        spread(found, 2)
-    )
+    let (most, fewest, found) = (last.keys, first.keys, spread(found, 2));
+    let mut text = format!("Wanted: {most} keys at {WANTED} of the rate with {fewest}, or more; found {found}: {met}.");
+    // What others take of the core is missing from a rate, not from the CPU of a set-up.
+    if let Some(cpu) = ratios(first, last, setups, "cpu_us_each") {
+        text += &format!(" By CPU, as on a core that nobody else uses: {}.", spread(cpu, 2));
+    }
+    text + "\n\n"
 }
 
 fn seconds(span: Duration) -> String {
