@@ -107,10 +107,11 @@ pub(super) fn section(rows: &[Row], plan: &Plan) -> String {
     for row in rows {
         text += &format!(" Importing {} keys and checking them took {}.", row.keys, seconds(row.imported_in));
     }
+    text += "\n\n";
     for (name, fact) in machine() {
-        text += &format!("\n- {name}: {fact}");
+        text += &format!("- {name}: {fact}\n");
     }
-    text + "\n"
+    text
 }
 
 /// `page` with the section in the place of the one before, or at its end. What follows it is kept, from the next heading on.
