@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Run(RunLine),
     /// Memory and CPU of `outgate exit` alone: idle, with tunnels, under load.
     Exit(ExitLine),
+    /// What a ledger of a million keys costs against a small one: start, memory, admission; writes docs/performance.md.
+    Keys(KeysLine),
     /// A fleet of exits that are killed, frozen, cut off, slow or lying under load; writes docs/fleet.md.
     Chaos(ChaosLine),
     /// What choosing an exit costs, from 10 to 100,000 of them; prints a table.
@@ -52,6 +54,34 @@ pub(crate) struct ExitLine {
 }
 
 #[derive(Args)]
+pub(crate) struct KeysLine {
+    /// The Outgate binary.
+    #[arg(long, default_value = "target/release/outgate")]
+    pub(crate) outgate: PathBuf,
+    /// Sizes of ledgers; the first is what the others are compared with.
+    #[arg(long, value_delimiter = ',', default_value = "1000,100000,1000000", value_parser = clap::value_parser!(u64).range(1..=9_999_999))]
+    pub(crate) keys: Vec<u64>,
+    /// Rounds; up to the fifth one also with starts.
+    #[arg(long, default_value_t = 12)]
+    pub(crate) rounds: usize,
+    /// Seconds per measurement.
+    #[arg(long, default_value_t = 1.5)]
+    pub(crate) seconds: f64,
+    /// Set-ups per second for latency.
+    #[arg(long, default_value_t = 1500)]
+    pub(crate) rate: u32,
+    /// The gateways' core.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) core: usize,
+    /// The generator's and the origin's core.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) load_core: usize,
+    /// The page whose section is written.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args)]
 pub(crate) struct OriginLine {
     /// 0 picks a free one, which is printed.
     #[arg(long, default_value_t = 0)]
@@ -68,6 +98,9 @@ pub(crate) struct LoadLine {
     /// The HTTP proxy: `http://[user:password@]address:port`.
     #[arg(long, conflicts_with = "relay", required_unless_present = "relay")]
     pub(crate) proxy: Option<String>,
+    /// Each CONNECT is of a key drawn from so many: those of the ledgers that `keys` makes.
+    #[arg(long, requires = "proxy", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) keys: Option<u64>,
     /// Relays that lead to the origin without being asked; several are used in turn.
     #[arg(long, value_delimiter = ',')]
     pub(crate) relay: Vec<SocketAddrV4>,

@@ -11,10 +11,11 @@ use serde_json::Value;
 use crate::child::{Output, Running};
 use crate::cli::ExitLine;
 use crate::failure::{During, Failure, Outcome};
-use crate::measure::Reading;
+use crate::measure::{Measure, Reading};
 use crate::process::{self, Watched, pause};
 use crate::route::{Route, origin_addresses};
 use crate::setup::{Mode, open_all};
+use crate::stage::{self, Doors, Generator};
 use crate::wire;
 
 /// A pool where the exit under measurement is alone.
@@ -29,19 +30,11 @@ pub(crate) fn run(line: &ExitLine) -> Outcome<()> {
     process::raise_open_files()?;
     let folder = tempfile::tempdir().during("a temporary folder")?;
     let in_folder = |name: &str| folder.path().join(name);
-    let own = std::env::current_exe().during("finding this program")?;
-    let arguments = ["origin".to_owned(), "--core".into(), line.load_core.to_string()];
-    let mut origin = Running::start(&own, &arguments, line.load_core, in_folder("origin.log"), Output::Read)?;
-    let told: Value = serde_json::from_str(&origin.first_line()?).during("the origin's line")?;
-    let port =
-        told["port"].as_u64().and_then(|port| u16::try_from(port).ok()).ok_or_else(|| Failure::new("the origin told no port"))?;
-
-    let data = in_folder("data").display().to_string();
-    let fixed = ["quickstart", "--listen", "127.0.0.1:0", "--console", "127.0.0.1:0", "--json", "--allow-target", "127.0.0.0/8"];
-    let mut arguments: Vec<String> = fixed.iter().map(ToString::to_string).collect();
-    arguments.extend(["--allow-port".into(), "1-65535".into(), "--data".into(), data.clone()]);
-    let mut gateway = Running::start(&line.outgate, &arguments, line.load_core, in_folder("gateway.log"), Output::Read)?;
-    let ready: Value = serde_json::from_str(&gateway.first_line()?).during("the gateway's ready line")?;
+    let (_origin, port) = stage::origin(line.load_core, in_folder("origin.log"))?;
+    let data = in_folder("data");
+    let log = in_folder("gateway.log");
+    let (_gateway, ready) = stage::quickstart(&line.outgate, Doors::any(), &data, line.load_core, log)?;
+    let data = data.display().to_string();
     let text = |name: &str| ready[name].as_str().ok_or_else(|| Failure::new(format!("no {name} in the ready line")));
     let url = text("proxy_url")?.replacen(text("key_id")?, &format!("{}-pool-{POOL}", text("key_id")?), 1);
     let route = Route::proxy(&url, origin_addresses(port))?;
@@ -71,15 +64,17 @@ pub(crate) fn run(line: &ExitLine) -> Outcome<()> {
     table.add("all closed again", || Ok(()))?;
     table.print()?;
 
-    for measure in ["down", "up", "setups"] {
-        let reading = load(&own, line, measure, &url, port, exit.pid())?;
-        let get = |name: &str| reading[name].as_f64().unwrap_or_default();
+    for measure in [Measure::Down, Measure::Up, Measure::Setups] {
+        let reading = load(line, measure, &url, port, exit.pid())?;
+        let get = |name: &str| reading.get(name).copied().unwrap_or_default();
         let did = match measure {
-            "setups" => format!("{:.0} tunnels set up per second, {:.0} µs of CPU each", get("per_second"), get("cpu_us_each")),
+            Measure::Setups => {
+                format!("{:.0} tunnels set up per second, {:.0} µs of CPU each", get("per_second"), get("cpu_us_each"))
+            }
             _ => format!("{:.2} Gbit/s, {:.2} s of CPU per GiB", get("gbit_per_second"), get("cpu_s_per_gib")),
         };
         let rss = get("rss_kib") / 1024.0;
-        writeln!(std::io::stdout(), "{measure}: {did}, {rss:.1} MiB resident at its end").during("printing")?;
+        writeln!(std::io::stdout(), "{}: {did}, {rss:.1} MiB resident at its end", measure.name()).during("printing")?;
     }
     Ok(())
 }
@@ -94,16 +89,12 @@ fn outgate(program: &Path, arguments: &[&str]) -> Outcome<Value> {
 }
 
 /// One of the generator's own measurements, with the exit watched.
-fn load(own: &Path, line: &ExitLine, measure: &str, url: &str, origin: u16, exit: u32) -> Outcome<Value> {
-    let output = Command::new(own)
-        .args(["load", measure, "--proxy", url, "--origin", &origin.to_string(), "--core", &line.load_core.to_string()])
-        .args(["--seconds", &line.seconds.to_string(), "--watch", &exit.to_string(), "--watch-core", &line.core.to_string()])
-        .output()
-        .during("running the generator")?;
-    if !output.status.success() {
-        return Err(Failure::new(format!("{measure}: {}", String::from_utf8_lossy(&output.stderr))));
-    }
-    serde_json::from_slice(&output.stdout).during("reading the generator's answer")
+fn load(line: &ExitLine, measure: Measure, url: &str, origin: u16, exit: u32) -> Outcome<Reading> {
+    let generator = Generator { origin, seconds: line.seconds, core: line.load_core };
+    let watched = Watched { pids: vec![exit], core: Some(line.core) };
+    generator
+        .load(measure, &["--proxy".to_owned(), url.to_owned()], &watched)?
+        .map_err(|why| Failure::new(format!("{}: {why}", measure.name())))
 }
 
 struct Table {

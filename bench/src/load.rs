@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::LoadLine;
 use crate::failure::{During, Failure, Outcome};
+use crate::keys::Logins;
 use crate::measure::{Measure, Reading};
 use crate::process::{self, Usage, Watched};
 use crate::route::{Route, origin_addresses};
@@ -27,7 +28,7 @@ pub(crate) fn run(line: &LoadLine) -> Outcome<()> {
     process::raise_open_files()?;
     let origins = origin_addresses(line.origin);
     let route = match &line.proxy {
-        Some(url) => Route::proxy(url, origins)?,
+        Some(url) => Route::proxy(url, origins)?.logging_in(line.keys.map(Logins::among)),
         None => Route::relay(line.relay.clone(), origins),
     };
     let clock = Clock::new(line.seconds, Watched { pids: line.watch.clone(), core: line.watch_core });

@@ -14,6 +14,7 @@
 //! wrong one ends the run ([`failure`]).
 //!
 //! `outgate-bench chaos` is apart: it harms a fleet of exits under load and counts what clients see of it ([`chaos`]).
+//! `outgate-bench keys` compares a ledger of a million keys with a small one ([`keys`]).
 //! `outgate-bench fleet` stays in its own process: what choosing among 100,000 exits and a million sessions costs ([`fleet`]).
 //!
 //! To add a new peer: 1. give it a row in `peers::PEERS` with the measures it can do; 2. write its configuration in
@@ -27,6 +28,7 @@ mod exit;
 mod failure;
 mod fleet;
 mod goals;
+mod keys;
 mod load;
 mod measure;
 mod origin;
@@ -37,6 +39,7 @@ mod report;
 mod route;
 mod run;
 mod setup;
+mod stage;
 mod stats;
 mod wire;
 
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Load(line) => load::run(&line),
         Command::Run(line) => run::run(&line),
         Command::Exit(line) => exit::run(&line),
+        Command::Keys(line) => keys::run(&line),
         Command::Chaos(line) => chaos::run(&line),
         Command::Fleet => fleet::run(),
     };

@@ -15,6 +15,7 @@ use crate::failure::{During, Failure, Outcome};
 use crate::measure::Measure;
 use crate::route::{Route, origin_addresses};
 use crate::setup::{Mode, open_all};
+use crate::stage::{self, Doors};
 
 pub(crate) use configs::CONFIGS;
 
@@ -181,7 +182,7 @@ impl Peer {
                 let fill = |name| configs::fill(name, &ground.folder, port, bridge, &origins);
                 for (role, name) in [("--server", "rathole-server.toml"), ("--client", "rathole-client.toml")] {
                     let config = self.write(ground, name, &fill(name)?)?;
-                    started.processes.push(self.launch(ground, name, &[role.into(), config], Output::Logged)?);
+                    started.processes.push(self.launch(ground, name, &[role.into(), config])?);
                 }
             }
             _ => {
@@ -201,7 +202,7 @@ impl Peer {
                 };
                 let mut arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
                 arguments.push(config);
-                started.processes.push(self.launch(ground, name, &arguments, Output::Logged)?);
+                started.processes.push(self.launch(ground, name, &arguments)?);
             }
         }
         let route = match self.kind {
@@ -226,24 +227,8 @@ impl Peer {
     /// By its command-line contract: one line of JSON once it is ready.
     fn start_outgate(&self, ground: &Ground, entry: SocketAddrV4, mut started: Started) -> Outcome<Started> {
         let data = ground.folder.join(format!("{}-data-{}", self.name, entry.port()));
-        let console = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port()?);
-        let arguments = [
-            "quickstart".into(),
-            "--listen".into(),
-            entry.to_string(),
-            "--console".into(),
-            console.to_string(),
-            "--data".into(),
-            data.display().to_string(),
-            "--allow-target".into(),
-            "127.0.0.0/8".into(),
-            "--allow-port".into(),
-            "1-65535".into(),
-            "--json".into(),
-        ];
-        let mut process = self.launch(ground, self.name, &arguments, Output::Read)?;
-        let line = process.first_line()?;
-        let told: serde_json::Value = serde_json::from_str(&line).during("reading quickstart's line")?;
+        let log = ground.folder.join(format!("{}.log", self.name));
+        let (mut process, told) = stage::quickstart(&ground.outgate, Doors::any(), &data, ground.core, log)?;
         let url = told["proxy_url"].as_str().ok_or_else(|| Failure::new("quickstart's line has no proxy_url"))?;
         let url = if self.kind == Kind::OutgateExit { through_exit(url)? } else { url.to_string() };
         let route = Route::proxy(&url, origin_addresses(ground.origin_port))?;
@@ -253,10 +238,10 @@ impl Peer {
         Ok(started)
     }
 
-    fn launch(&self, ground: &Ground, log: &str, arguments: &[String], output: Output) -> Outcome<Running> {
+    fn launch(&self, ground: &Ground, log: &str, arguments: &[String]) -> Outcome<Running> {
         let program = self.program(ground).ok_or_else(|| Failure::new("it is not installed"))?;
         let log = ground.folder.join(format!("{log}.log"));
-        Running::start(&program, arguments, ground.core, log, output)
+        Running::start(&program, arguments, ground.core, log, Output::Logged)
     }
 
     fn write(&self, ground: &Ground, name: &str, text: &str) -> Outcome<String> {

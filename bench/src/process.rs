@@ -85,6 +85,20 @@ impl Watched {
         }
         Ok(usage)
     }
+
+    /// Resident KiB once it hasn't changed for half a second, or after 5 s.
+    pub(crate) fn settled_kib(&self) -> Outcome<u64> {
+        let began = Instant::now();
+        let mut same = 0;
+        let mut last = self.usage()?.resident_kib;
+        while same < 5 && began.elapsed() < Duration::from_secs(5) {
+            pause(Duration::from_millis(100));
+            let now = self.usage()?.resident_kib;
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+        }
+        Ok(last)
+    }
 }
 
 impl Usage {
@@ -156,14 +170,34 @@ fn descends(mut pid: u32, root: u32, stats: &HashMap<u32, Stat>) -> bool {
     }
 }
 
+/// CPU time that each of a process's threads has used, in ticks, by the thread's name.
+pub(crate) fn thread_ticks(pid: u32) -> Outcome<HashMap<String, u64>> {
+    let mut ticks = HashMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).during("reading the proxy's threads")? {
+        let folder = entry.during("reading the proxy's threads")?.path();
+        // It may have ended since the listing.
+        let text = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
+        if let Some(stat) = parse_stat(&text("stat")) {
+            *ticks.entry(text("comm").trim().to_owned()).or_default() += stat.user_ticks + stat.system_ticks;
+        }
+    }
+    Ok(ticks)
+}
+
+/// The most that a process held at any time, in KiB.
+pub(crate) fn peak_kib(pid: u32) -> u64 {
+    kib(pid, "status", "VmHWM:").unwrap_or(0)
+}
+
 /// `smaps_rollup` counts pages; `VmRSS` in `status` is a cheaper approximation, used where the first isn't readable.
 fn resident_kib(pid: u32) -> u64 {
-    let from = |file: &str, key: &str| -> Option<u64> {
-        let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        line.split_whitespace().next()?.parse().ok()
-    };
-    from("smaps_rollup", "Rss:").or_else(|| from("status", "VmRSS:")).unwrap_or(0)
+    kib(pid, "smaps_rollup", "Rss:").or_else(|| kib(pid, "status", "VmRSS:")).unwrap_or(0)
+}
+
+fn kib(pid: u32, file: &str, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// proc_stat(5): `cpuN user nice system idle iowait irq softirq steal ...`.

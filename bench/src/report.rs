@@ -194,7 +194,7 @@ fn cell(findings: &Findings, section: &Section, column: &Column, peer: &str) -> 
     found.map_or_else(|| "–".into(), |found| spread(found, column.digits))
 }
 
-fn spread(found: Spread, digits: usize) -> String {
+pub(crate) fn spread(found: Spread, digits: usize) -> String {
     let Spread { median, min, max } = found;
     if min == max { format!("{median:.digits$}") } else { format!("{median:.digits$} ({min:.digits$}–{max:.digits$})") }
 }

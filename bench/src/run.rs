@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
-use crate::child::{Output, Running};
 use crate::cli::RunLine;
 use crate::failure::{During, Failure, Outcome};
 use crate::measure::{Measure, Reading};
 use crate::peers::{self, Ground, PEERS, Peer, Started};
-use crate::process;
+use crate::process::{self, Watched};
 use crate::report::{self, Setting};
+use crate::stage::{self, Generator};
 
 /// Part of the proxies' core that others may take before a measurement counts as disturbed.
 pub(crate) const NOISE_LIMIT: f64 = 0.05;
@@ -98,7 +97,7 @@ pub(crate) fn run(line: &RunLine) -> Outcome<()> {
     }
     let temporary = tempfile::tempdir().during("making a temporary folder")?;
     open_to_all(temporary.path())?;
-    let (_origin, origin_port) = start_origin(line, temporary.path().join("origin.log"))?;
+    let (_origin, origin_port) = stage::origin(line.load_core, temporary.path().join("origin.log"))?;
     let ground = Ground {
         folder: temporary.path().to_path_buf(),
         origin_port,
@@ -199,38 +198,18 @@ impl Bench<'_> {
 
     /// The outer error is ours, the inner one the proxy's.
     fn load(&self, measure: Measure, through: &Started) -> Outcome<Result<Reading, String>> {
-        let pids: Vec<String> = through.pids().iter().map(ToString::to_string).collect();
-        let own = std::env::current_exe().during("finding the own program")?;
-        let mut command = Command::new(own);
-        command.args(["load", measure.name(), "--origin", &self.ground.origin_port.to_string()]).args(&through.way);
-        command.args(["--seconds", &self.plan.seconds.to_string(), "--core", &self.line.load_core.to_string()]);
-        // Without a proxy nobody needs its core, and what others do there is no noise.
-        if !pids.is_empty() {
-            command.args(["--watch", &pids.join(","), "--watch-core", &self.ground.core.to_string()]);
-        }
+        let generator = Generator { origin: self.ground.origin_port, seconds: self.plan.seconds, core: self.line.load_core };
+        let mut way = through.way.clone();
         if measure == Measure::Idle {
-            command.args(["--tunnels", &self.plan.idle_tunnels.to_string()]);
+            way.extend(["--tunnels".into(), self.plan.idle_tunnels.to_string()]);
         }
-        let done = command.stdin(Stdio::null()).output().during("running the generator")?;
-        if !done.status.success() {
-            return Ok(Err(String::from_utf8_lossy(&done.stderr).trim().to_string()));
-        }
-        serde_json::from_slice(&done.stdout).map(Ok).during("reading the generator's line")
+        generator.load(measure, &way, &Watched { pids: through.pids(), core: Some(self.ground.core) })
     }
 }
 
 /// What others took of the proxies' core. A failure is one whatever the noise, and isn't repeated away.
 fn noise(found: &Result<Reading, String>) -> f64 {
     found.as_ref().ok().and_then(|reading| reading.get("core_foreign").copied()).unwrap_or(0.0)
-}
-
-fn start_origin(line: &RunLine, log: PathBuf) -> Outcome<(Running, u16)> {
-    let own = std::env::current_exe().during("finding the own program")?;
-    let arguments = ["origin".into(), "--core".into(), line.load_core.to_string()];
-    let mut origin = Running::start(&own, &arguments, line.load_core, log, Output::Read)?;
-    let told: serde_json::Value = serde_json::from_str(&origin.first_line()?).during("reading the origin's line")?;
-    let port = told["port"].as_u64().and_then(|port| u16::try_from(port).ok());
-    Ok((origin, port.ok_or_else(|| Failure::new("the origin told no port"))?))
 }
 
 /// squid started by root reads its configuration as another user.

@@ -47,7 +47,7 @@ pub(crate) enum Step {
 
 impl SetUp {
     pub(crate) fn begin(route: &Route, turn: usize, mode: Mode, poll: &Poll, token: usize) -> Outcome<Self> {
-        let (entry, _) = route.opening(turn);
+        let entry = route.entry(turn);
         let fd = wire::connect(entry).during(format_args!("connecting to {entry}"))?;
         let mut this = Self { fd, stage: Stage::Connecting, turn, mode, filled: 0, head: [0; 1024] };
         let interest = if this.ask(route)? { Interest::Read } else { Interest::Write };
@@ -106,11 +106,11 @@ impl SetUp {
 
     /// Sends what comes first. `false`: not connected yet, ask again when writable.
     fn ask(&mut self, route: &Route) -> Outcome<bool> {
-        let (entry, head) = route.opening(self.turn);
+        let head = route.opening(self.turn);
         if head.is_empty() {
             return self.start();
         }
-        match wire::send(&self.fd, head).during(format_args!("asking {entry}"))? {
+        match wire::send(&self.fd, &head).during(format_args!("asking {}", route.entry(self.turn)))? {
             None => Ok(false),
             Some(sent) if sent == head.len() => {
                 self.stage = Stage::Asked;

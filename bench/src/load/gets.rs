@@ -19,7 +19,7 @@ pub(super) fn run(route: &Route, concurrency: usize, mut clock: Clock) -> Outcom
     let mut poll = Poll::new().during("epoll")?;
     let mut clients = Vec::with_capacity(concurrency);
     for token in 0..concurrency {
-        clients.push(Client::connect(route.opening(token).0, &request, &poll, token)?);
+        clients.push(Client::connect(route.entry(token), &request, &poll, token)?);
     }
     let (mut done, mut reconnects, mut before) = (0_u64, 0_u64, (0_u64, 0_u64));
     loop {
@@ -35,7 +35,7 @@ pub(super) fn run(route: &Route, concurrency: usize, mut clock: Clock) -> Outcom
                 last @ (Answered::Closing | Answered::Gone) => {
                     done += u64::from(last == Answered::Closing);
                     reconnects += 1;
-                    clients[token] = Client::connect(route.opening(token).0, &request, &poll, token)?;
+                    clients[token] = Client::connect(route.entry(token), &request, &poll, token)?;
                 }
             }
         }

@@ -14,9 +14,9 @@ use crate::wire;
 pub(super) fn run(route: &Route, count: usize, watched: &Watched) -> Outcome<Reading> {
     // What the first tunnels make a proxy create once and for all isn't a tunnel's.
     drop(open_all(route, 32, Mode::Echo)?);
-    let before = settled(watched)?;
+    let before = watched.settled_kib()?;
     let tunnels = open_all(route, count, Mode::Echo)?;
-    let after = settled(watched)?;
+    let after = watched.settled_kib()?;
     for (number, tunnel) in tunnels.iter().enumerate() {
         wire::send(tunnel, b"x").during(format_args!("using idle tunnel {number}"))?;
         let began = Instant::now();
@@ -36,18 +36,4 @@ pub(super) fn run(route: &Route, count: usize, watched: &Watched) -> Outcome<Rea
     reading.insert("rss_kib".into(), before as f64);
     reading.insert("kib_per_tunnel".into(), (after as f64 - before as f64) / count as f64);
     Ok(reading)
-}
-
-/// Resident KiB once it hasn't changed for half a second, or after 5 s.
-fn settled(watched: &Watched) -> Outcome<u64> {
-    let began = Instant::now();
-    let mut same = 0;
-    let mut last = watched.usage()?.resident_kib;
-    while same < 5 && began.elapsed() < Duration::from_secs(5) {
-        pause(Duration::from_millis(100));
-        let now = watched.usage()?.resident_kib;
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
-    }
-    Ok(last)
 }
