@@ -3,6 +3,7 @@
 //! A small shell stands between: it reads orders and, when the test's process has ended however it ended, stops the server and removes
 //! its folder. PostgreSQL refuses to run as root, so for root it runs as the user `postgres` or `nobody`.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -50,6 +51,7 @@ while read -r order; do
     start) "$1/pg_ctl" -D data -s -w -t 60 -l log start ;;
     stop) "$1/pg_ctl" -D data -s -w -m fast stop ;;
     kill) kill_all ;;
+    promote) "$1/pg_ctl" -D data -s -w -t 60 promote ;;
     freeze) signal_all STOP ;;
     thaw) signal_all CONT ;;
     esac >/dev/null 2>&1 </dev/null && echo 'done' || echo failed
@@ -81,6 +83,20 @@ impl PostgresServer {
         Self::start_with(|_, _| String::new(), 5432)
     }
 
+    /// A copy of it on a socket of its own, which follows it until [`Self::promote`]; with all of its databases, as they are.
+    ///
+    /// # Panics
+    /// If it can't be copied, or the copy does not start.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let place = Place::new();
+        let mut copy = place.command("pg_basebackup");
+        copy.args(["--username=outgate", "--checkpoint=fast", "--no-sync", "--write-recovery-conf", "--pgdata"]);
+        place.make(copy.arg(place.data()).arg("--host").arg(self.folder.path()).args(["--port", &self.port.to_string()]));
+        place.set(&place.socket());
+        Self::keep(place, self.port)
+    }
+
     /// The same, which also listens on a port of 127.0.0.1 and has this certificate with its key (PEM files).
     ///
     /// # Panics
@@ -102,31 +118,22 @@ impl PostgresServer {
     }
 
     fn start_with(settings: impl FnOnce(&ServerUser, &Path) -> String, port: u16) -> Self {
-        let programs = programs();
-        let folder = TempDir::new().expect("the machine has a temporary folder");
-        let user = ServerUser::own(folder.path());
-        let made = user
-            .command(&programs.join("initdb"))
-            .args(["--username=outgate", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--no-instructions"])
-            .arg(folder.path().join("data"))
-            .current_dir(folder.path())
-            .output()
-            .expect("initdb runs");
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let more = settings(&user, folder.path());
-        let text = format!("{SETTINGS}unix_socket_directories = '{}'\n{more}", folder.path().display());
-        std::fs::write(folder.path().join("data/postgresql.auto.conf"), text).expect("the folder is there");
-        let mut keeper = user
-            .command(Path::new("/bin/sh"))
-            .args(["-c", KEEPER, "keeper"])
-            .arg(&programs)
-            .arg(folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a shell");
+        let place = Place::new();
+        let options = ["--username=outgate", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--no-instructions"];
+        place.make(place.command("initdb").args(options).arg(place.data()));
+        let more = settings(&place.user, place.folder.path());
+        place.set(&format!("{SETTINGS}{}{more}", place.socket()));
+        Self::keep(place, port)
+    }
+
+    /// Starts what was made at a place.
+    fn keep(place: Place, port: u16) -> Self {
+        let mut keeper = place.user.command(Path::new("/bin/sh"));
+        keeper.args(["-c", KEEPER, "keeper"]).arg(&place.programs).arg(place.folder.path());
+        let mut keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
         let orders = keeper.stdin.take();
         let answers = BufReader::new(keeper.stdout.take().expect("stdout is piped"));
+        let Place { programs, folder, .. } = place;
         let mut server = Self { programs, keeper, orders, answers, databases: AtomicU32::new(0), port, folder };
         server.start_again();
         server
@@ -173,14 +180,36 @@ impl PostgresServer {
         assert!(self.order("thaw"), "PostgreSQL is gone: {}", self.log());
     }
 
+    /// A standby stops following and takes writes.
+    ///
+    /// # Panics
+    /// If it is no standby, or is not running.
+    pub fn promote(&mut self) {
+        assert!(self.order("promote"), "PostgreSQL was not promoted: {}", self.log());
+    }
+
     /// The URL of a new, empty database.
     ///
     /// # Panics
     /// If it can't be made.
     #[must_use]
     pub fn database(&self) -> String {
-        let host = self.folder.path().display().to_string().replace('/', "%2F");
-        self.database_at(&host)
+        self.database_at(&self.host())
+    }
+
+    /// The same, whichever of this server and its standby takes writes.
+    ///
+    /// # Panics
+    /// If it can't be made.
+    #[must_use]
+    pub fn database_or(&self, standby: &Self) -> String {
+        let url = self.database_at(&format!("{}:{},{}", self.host(), self.port, standby.host()));
+        format!("{url}?target_session_attrs=read-write")
+    }
+
+    /// The socket's folder, as a URL has it.
+    fn host(&self) -> String {
+        self.folder.path().display().to_string().replace('/', "%2F")
     }
 
     /// The same, over TCP at the name or address of this machine; for a server from [`Self::start_tls`].
@@ -200,7 +229,8 @@ impl PostgresServer {
     /// If it fails.
     #[must_use]
     pub fn sql(&self, database: &str, statement: &str) -> String {
-        let database = database.rsplit('/').next().unwrap_or(database);
+        let (url, _options) = database.split_once('?').unwrap_or((database, ""));
+        let database = url.rsplit('/').next().unwrap_or(url);
         let ran = Command::new(self.programs.join("psql"))
             .args(["--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-U", "outgate", "-d", database, "-c", statement, "-h"])
             .arg(self.folder.path())
@@ -229,6 +259,45 @@ impl Drop for PostgresServer {
         // No more orders: the keeper stops the server, removes the folder and ends.
         drop(self.orders.take());
         drop(self.keeper.wait());
+    }
+}
+
+/// Where a server is made, and as whom.
+struct Place {
+    programs: PathBuf,
+    folder: TempDir,
+    user: ServerUser,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = TempDir::new().expect("the machine has a temporary folder");
+        let user = ServerUser::own(folder.path());
+        Self { programs: programs(), folder, user }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        self.user.command(&self.programs.join(program))
+    }
+
+    fn make(&self, command: &mut Command) {
+        let made = command.current_dir(self.folder.path()).output().expect("it runs");
+        assert!(made.status.success(), "{command:?}: {}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// The setting that has it listen here.
+    fn socket(&self) -> String {
+        format!("unix_socket_directories = '{}'\n", self.folder.path().display())
+    }
+
+    /// Adds settings; the later of two counts.
+    fn set(&self, text: &str) {
+        let file = OpenOptions::new().append(true).open(self.data().join("postgresql.auto.conf"));
+        file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the folder is there");
     }
 }
 

@@ -108,24 +108,24 @@ async fn a_start_waits_for_the_ledger_and_says_so() {
     }
 }
 
-fn requests(server: &PostgresServer, url: &str) -> u64 {
+pub(super) fn requests(server: &PostgresServer, url: &str) -> u64 {
     server.sql(url, "SELECT coalesce(sum(requests), 0) FROM usage").parse().expect("a number")
 }
 
 /// What a change is answered with.
-fn refused_change(gateway: &GatewayProcess, plan: &str) -> String {
+pub(super) fn refused_change(gateway: &GatewayProcess, plan: &str) -> String {
     let output = command(gateway, &["plans", "create", plan]);
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn command(gateway: &GatewayProcess, arguments: &[&str]) -> std::process::Output {
+pub(super) fn command(gateway: &GatewayProcess, arguments: &[&str]) -> std::process::Output {
     let mut command = std::process::Command::new(OUTGATE);
     command.args(arguments).arg("--data").arg(gateway.data()).output().expect("it runs")
 }
 
 /// Requests that the journal holds. Rows are [key, pool, hour, period, up, down, requests, tunnels].
-fn journalled(gateway: &GatewayProcess) -> u64 {
+pub(super) fn journalled(gateway: &GatewayProcess) -> u64 {
     let text = std::fs::read_to_string(gateway.data().join("usage.journal")).unwrap_or_default();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let rows = lines.flat_map(|line| {
