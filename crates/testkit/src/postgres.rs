@@ -52,14 +52,20 @@ while read -r order; do
     stop) "$1/pg_ctl" -D data -s -w -m fast stop ;;
     kill) kill_all ;;
     promote) "$1/pg_ctl" -D data -s -w -t 60 promote ;;
+    fill) ! cat /dev/zero >disk/filler ;;
+    empty) rm disk/filler ;;
     freeze) signal_all STOP ;;
     thaw) signal_all CONT ;;
     esac >/dev/null 2>&1 </dev/null && echo 'done' || echo failed
 done
 signal_all CONT >/dev/null 2>&1
 "$1/pg_ctl" -D data -s -m immediate stop >/dev/null 2>&1
-cd / && rm -rf "$2"
+# All but a disk that is mounted in it; that goes with this shell.
+cd / && rm -rf "$2" 2>/dev/null
 "#;
+
+/// `$1` where to mount a small disk of the owner `$2` for the command that follows.
+const MOUNT: &str = r#"mount -t tmpfs -o size=16m,uid="$2",gid="$3" none "$1" && shift 3 && exec "$@""#;
 
 /// A running server. The folder is removed when it drops.
 #[derive(Debug)]
@@ -83,6 +89,24 @@ impl PostgresServer {
         Self::start_with(|_, _| String::new(), 5432)
     }
 
+    /// The same, which keeps tables on a small disk of its own, for [`Self::fill_disk`]. The disk is mounted for the server alone.
+    ///
+    /// # Panics
+    /// If PostgreSQL is not installed, or does not start, or this process may make no namespaces.
+    #[must_use]
+    pub fn start_on_small_disk() -> Self {
+        let place = Place::new();
+        place.make_cluster();
+        // Passed over until there is one of that name.
+        place.set("default_tablespace = 'small'\n");
+        let disk = place.folder.path().join("disk");
+        std::fs::create_dir(&disk).expect("the folder is there");
+        let keeper = place.user.shell_with_disk(&disk);
+        let server = Self::keep(place, keeper, 5432);
+        let _made = server.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{}'", disk.display()));
+        server
+    }
+
     /// A copy of it on a socket of its own, which follows it until [`Self::promote`]; with all of its databases, as they are.
     ///
     /// # Panics
@@ -94,7 +118,8 @@ impl PostgresServer {
         copy.args(["--username=outgate", "--checkpoint=fast", "--no-sync", "--write-recovery-conf", "--pgdata"]);
         place.make(copy.arg(place.data()).arg("--host").arg(self.folder.path()).args(["--port", &self.port.to_string()]));
         place.set(&place.socket());
-        Self::keep(place, self.port)
+        let keeper = place.user.shell();
+        Self::keep(place, keeper, self.port)
     }
 
     /// The same, which also listens on a port of 127.0.0.1 and has this certificate with its key (PEM files).
@@ -119,16 +144,14 @@ impl PostgresServer {
 
     fn start_with(settings: impl FnOnce(&ServerUser, &Path) -> String, port: u16) -> Self {
         let place = Place::new();
-        let options = ["--username=outgate", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--no-instructions"];
-        place.make(place.command("initdb").args(options).arg(place.data()));
-        let more = settings(&place.user, place.folder.path());
-        place.set(&format!("{SETTINGS}{}{more}", place.socket()));
-        Self::keep(place, port)
+        place.make_cluster();
+        place.set(&settings(&place.user, place.folder.path()));
+        let keeper = place.user.shell();
+        Self::keep(place, keeper, port)
     }
 
-    /// Starts what was made at a place.
-    fn keep(place: Place, port: u16) -> Self {
-        let mut keeper = place.user.command(Path::new("/bin/sh"));
+    /// Starts what was made at a place; `keeper` is a shell that sees it.
+    fn keep(place: Place, mut keeper: Command, port: u16) -> Self {
         keeper.args(["-c", KEEPER, "keeper"]).arg(&place.programs).arg(place.folder.path());
         let mut keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
         let orders = keeper.stdin.take();
@@ -186,6 +209,22 @@ impl PostgresServer {
     /// If it is no standby, or is not running.
     pub fn promote(&mut self) {
         assert!(self.order("promote"), "PostgreSQL was not promoted: {}", self.log());
+    }
+
+    /// Takes all room on the disk of [`Self::start_on_small_disk`].
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn fill_disk(&mut self) {
+        assert!(self.order("fill"), "the disk takes it all");
+    }
+
+    /// Gives back what [`Self::fill_disk`] took.
+    ///
+    /// # Panics
+    /// If it took nothing.
+    pub fn empty_disk(&mut self) {
+        assert!(self.order("empty"), "the disk was not filled");
     }
 
     /// The URL of a new, empty database.
@@ -284,6 +323,12 @@ impl Place {
         self.user.command(&self.programs.join(program))
     }
 
+    fn make_cluster(&self) {
+        let options = ["--username=outgate", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--no-instructions"];
+        self.make(self.command("initdb").args(options).arg(self.data()));
+        self.set(&format!("{SETTINGS}{}", self.socket()));
+    }
+
     fn make(&self, command: &mut Command) {
         let made = command.current_dir(self.folder.path()).output().expect("it runs");
         assert!(made.status.success(), "{command:?}: {}", String::from_utf8_lossy(&made.stderr));
@@ -326,6 +371,25 @@ impl ServerUser {
         let Some((user, group)) = self.0 else { return Command::new(program) };
         let mut command = Command::new("setpriv");
         command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".into(), "--".into()]).arg(program);
+        command
+    }
+
+    fn shell(&self) -> Command {
+        self.command(Path::new("/bin/sh"))
+    }
+
+    /// A shell that alone sees a small disk at `disk`. Who isn't root is so in a user namespace, for as long as the mounting takes.
+    fn shell_with_disk(&self, disk: &Path) -> Command {
+        let mut command = Command::new("unshare");
+        let owner = self.0.unwrap_or((0, 0));
+        command.args(if self.0.is_some() { &["--mount"][..] } else { &["--map-root-user", "--mount"] });
+        command.args(["--", "/bin/sh", "-c", MOUNT, "mount"]).arg(disk).args([owner.0.to_string(), owner.1.to_string()]);
+        if self.0.is_none() {
+            let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+            command.args(["unshare", &format!("--map-user={user}"), &format!("--map-group={group}"), "--"]);
+        }
+        let shell = self.shell();
+        command.arg(shell.get_program()).args(shell.get_args());
         command
     }
 }

@@ -79,6 +79,29 @@ async fn a_ledger_that_answers_nothing_slows_nobody_down() {
 }
 
 #[tokio::test]
+async fn a_ledger_on_a_full_disk_gets_its_usage_once_there_is_room() {
+    let mut server = PostgresServer::start_on_small_disk();
+    let url = server.database();
+    let mut gateway = gateway_on(&url);
+    let origin = Origin::start();
+    let key = Key::create(&gateway, &[]);
+    // The table has no page yet: its first row needs room.
+    assert_eq!(server.sql(&url, "SELECT pg_relation_size('usage')"), "0");
+    server.fill_disk();
+    for _ in 0..20 {
+        assert_eq!(key.tries(&gateway, &origin).await, "ok");
+    }
+    until("the journal", || (journalled(&gateway) == 20).then_some(())).await;
+    let refused = gateway.daemon().stderr();
+    assert!(refused.contains("No space left on device (53100)"), "{refused}");
+    assert_eq!(key.tries(&gateway, &origin).await, "ok", "what can be journalled is served");
+    server.empty_disk();
+    until("it to be delivered", || (requests(&server, &url) == 21).then_some(())).await;
+    until("the journal's end", || (!gateway.data().join("usage.journal").exists()).then_some(())).await;
+    assert_eq!(used(&gateway, "key", &key.id, "requests"), 21, "each once");
+}
+
+#[tokio::test]
 async fn a_start_waits_for_the_ledger_and_says_so() {
     let mut server = PostgresServer::start();
     let url = server.database();
