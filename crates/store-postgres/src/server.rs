@@ -84,21 +84,27 @@ impl FromStr for ServerUrl {
     }
 }
 
-/// Host and database: all of it that may be shown.
+/// Hosts and database: all of it that may be shown.
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use tokio_postgres::config::Host;
         let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or("?");
         write!(f, "database {database} at ")?;
-        match self.config.get_hosts().first() {
-            Some(Host::Tcp(host)) => f.write_str(host)?,
-            Some(Host::Unix(folder)) => write!(f, "{}", folder.display())?,
-            None => f.write_str("its address")?,
+        let (hosts, ports) = (self.config.get_hosts(), self.config.get_ports());
+        if hosts.is_empty() {
+            return f.write_str("its address");
         }
-        match self.config.get_ports().first() {
-            Some(port) => write!(f, ":{port}"),
-            None => Ok(()),
+        for (index, host) in hosts.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            match host {
+                Host::Tcp(host) => f.write_str(host)?,
+                Host::Unix(folder) => write!(f, "{}", folder.display())?,
+            }
+            if let Some(port) = ports.get(index).or(ports.first()) {
+                write!(f, ":{port}")?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -137,6 +143,10 @@ mod tests {
         let cases = [
             ("postgres://me:secret@db.example:5433/ledger", Ok("database ledger at db.example:5433")),
             ("postgresql://me:secret@db.example/ledger?sslmode=disable", Ok("database ledger at db.example:5432")),
+            (
+                "postgres://me:secret@db1,db2:5433/ledger?target_session_attrs=read-write",
+                Ok("database ledger at db1:5432, db2:5433"),
+            ),
             ("postgres://me@%2Frun%2Fpostgresql/ledger", Ok("database ledger at /run/postgresql:5432")),
             (
                 "postgres://me:secret@db.example?sslmode=verify-full&sslrootcert=%2Fetc%2Fca.pem",

@@ -3,27 +3,19 @@
 //! A small shell stands between: it reads orders and, when the test's process has ended however it ended, stops the server and removes
 //! its folder. PostgreSQL refuses to run as root, so for root it runs as the user `postgres` or `nobody`.
 
+mod place;
+
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
+use self::place::{Place, ServerUser};
 use crate::dead::RefusingPort;
 use crate::patience::wait_for;
-
-/// Safe to lose: a test's data is gone with the test. Few buffers and connections start faster.
-const SETTINGS: &str = "
-listen_addresses = ''
-fsync = off
-full_page_writes = off
-max_connections = 60
-shared_buffers = 32MB
-autovacuum = off
-log_min_messages = warning
-";
 
 /// `$1` the programs, `$2` the folder. Each order is answered with `done` or `failed`.
 const KEEPER: &str = r#"
@@ -50,13 +42,17 @@ while read -r order; do
     start) "$1/pg_ctl" -D data -s -w -t 60 -l log start ;;
     stop) "$1/pg_ctl" -D data -s -w -m fast stop ;;
     kill) kill_all ;;
+    promote) "$1/pg_ctl" -D data -s -w -t 60 promote ;;
+    fill) ! cat /dev/zero >disk/filler ;;
+    empty) rm disk/filler ;;
     freeze) signal_all STOP ;;
     thaw) signal_all CONT ;;
     esac >/dev/null 2>&1 </dev/null && echo 'done' || echo failed
 done
 signal_all CONT >/dev/null 2>&1
 "$1/pg_ctl" -D data -s -m immediate stop >/dev/null 2>&1
-cd / && rm -rf "$2"
+# All but a disk that is mounted in it; that goes with this shell.
+cd / && rm -rf "$2" 2>/dev/null
 "#;
 
 /// A running server. The folder is removed when it drops.
@@ -81,6 +77,39 @@ impl PostgresServer {
         Self::start_with(|_, _| String::new(), 5432)
     }
 
+    /// The same, which keeps tables on a small disk of its own, for [`Self::fill_disk`]. The disk is mounted for the server alone.
+    ///
+    /// # Panics
+    /// If PostgreSQL is not installed, or does not start, or this process may make no namespaces.
+    #[must_use]
+    pub fn start_on_small_disk() -> Self {
+        let place = Place::new();
+        place.make_cluster();
+        // Passed over until there is one of that name.
+        place.set("default_tablespace = 'small'\n");
+        let disk = place.folder.path().join("disk");
+        std::fs::create_dir(&disk).expect("the folder is there");
+        let keeper = place.user.shell_with_disk(&disk);
+        let server = Self::keep(place, keeper, 5432);
+        let _made = server.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{}'", disk.display()));
+        server
+    }
+
+    /// A copy of it on a socket of its own, which follows it until [`Self::promote`]; with all of its databases, as they are.
+    ///
+    /// # Panics
+    /// If it can't be copied, or the copy does not start.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let place = Place::new();
+        let mut copy = place.command("pg_basebackup");
+        copy.args(["--username=outgate", "--checkpoint=fast", "--no-sync", "--write-recovery-conf", "--pgdata"]);
+        place.make(copy.arg(place.data()).arg("--host").arg(self.folder.path()).args(["--port", &self.port.to_string()]));
+        place.set(&place.socket());
+        let keeper = place.user.shell();
+        Self::keep(place, keeper, self.port)
+    }
+
     /// The same, which also listens on a port of 127.0.0.1 and has this certificate with its key (PEM files).
     ///
     /// # Panics
@@ -102,31 +131,20 @@ impl PostgresServer {
     }
 
     fn start_with(settings: impl FnOnce(&ServerUser, &Path) -> String, port: u16) -> Self {
-        let programs = programs();
-        let folder = TempDir::new().expect("the machine has a temporary folder");
-        let user = ServerUser::own(folder.path());
-        let made = user
-            .command(&programs.join("initdb"))
-            .args(["--username=outgate", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--no-instructions"])
-            .arg(folder.path().join("data"))
-            .current_dir(folder.path())
-            .output()
-            .expect("initdb runs");
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let more = settings(&user, folder.path());
-        let text = format!("{SETTINGS}unix_socket_directories = '{}'\n{more}", folder.path().display());
-        std::fs::write(folder.path().join("data/postgresql.auto.conf"), text).expect("the folder is there");
-        let mut keeper = user
-            .command(Path::new("/bin/sh"))
-            .args(["-c", KEEPER, "keeper"])
-            .arg(&programs)
-            .arg(folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a shell");
+        let place = Place::new();
+        place.make_cluster();
+        place.set(&settings(&place.user, place.folder.path()));
+        let keeper = place.user.shell();
+        Self::keep(place, keeper, port)
+    }
+
+    /// Starts what was made at a place; `keeper` is a shell that sees it.
+    fn keep(place: Place, mut keeper: Command, port: u16) -> Self {
+        keeper.args(["-c", KEEPER, "keeper"]).arg(&place.programs).arg(place.folder.path());
+        let mut keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
         let orders = keeper.stdin.take();
         let answers = BufReader::new(keeper.stdout.take().expect("stdout is piped"));
+        let Place { programs, folder, .. } = place;
         let mut server = Self { programs, keeper, orders, answers, databases: AtomicU32::new(0), port, folder };
         server.start_again();
         server
@@ -173,14 +191,52 @@ impl PostgresServer {
         assert!(self.order("thaw"), "PostgreSQL is gone: {}", self.log());
     }
 
+    /// A standby stops following and takes writes.
+    ///
+    /// # Panics
+    /// If it is no standby, or is not running.
+    pub fn promote(&mut self) {
+        assert!(self.order("promote"), "PostgreSQL was not promoted: {}", self.log());
+    }
+
+    /// Takes all room on the disk of [`Self::start_on_small_disk`].
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn fill_disk(&mut self) {
+        assert!(self.order("fill"), "the disk takes it all");
+    }
+
+    /// Gives back what [`Self::fill_disk`] took.
+    ///
+    /// # Panics
+    /// If it took nothing.
+    pub fn empty_disk(&mut self) {
+        assert!(self.order("empty"), "the disk was not filled");
+    }
+
     /// The URL of a new, empty database.
     ///
     /// # Panics
     /// If it can't be made.
     #[must_use]
     pub fn database(&self) -> String {
-        let host = self.folder.path().display().to_string().replace('/', "%2F");
-        self.database_at(&host)
+        self.database_at(&self.host())
+    }
+
+    /// The same, whichever of this server and its standby takes writes.
+    ///
+    /// # Panics
+    /// If it can't be made.
+    #[must_use]
+    pub fn database_or(&self, standby: &Self) -> String {
+        let url = self.database_at(&format!("{}:{},{}", self.host(), self.port, standby.host()));
+        format!("{url}?target_session_attrs=read-write")
+    }
+
+    /// The socket's folder, as a URL has it.
+    fn host(&self) -> String {
+        self.folder.path().display().to_string().replace('/', "%2F")
     }
 
     /// The same, over TCP at the name or address of this machine; for a server from [`Self::start_tls`].
@@ -200,7 +256,8 @@ impl PostgresServer {
     /// If it fails.
     #[must_use]
     pub fn sql(&self, database: &str, statement: &str) -> String {
-        let database = database.rsplit('/').next().unwrap_or(database);
+        let (url, _options) = database.split_once('?').unwrap_or((database, ""));
+        let database = url.rsplit('/').next().unwrap_or(url);
         let ran = Command::new(self.programs.join("psql"))
             .args(["--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-U", "outgate", "-d", database, "-c", statement, "-h"])
             .arg(self.folder.path())
@@ -230,50 +287,4 @@ impl Drop for PostgresServer {
         drop(self.orders.take());
         drop(self.keeper.wait());
     }
-}
-
-/// Who a server runs as: oneself, unless that is root.
-struct ServerUser(Option<(u32, u32)>);
-
-impl ServerUser {
-    /// The folder becomes its own.
-    fn own(folder: &Path) -> Self {
-        if !rustix::process::geteuid().is_root() {
-            return Self(None);
-        }
-        let ids = ["postgres", "nobody"].into_iter().find_map(|name| Some((id("-u", name)?, id("-g", name)?)));
-        let user = Self(Some(ids.expect("a user nobody")));
-        user.give(folder);
-        user
-    }
-
-    fn give(&self, file: &Path) {
-        if let Some((user, group)) = self.0 {
-            chown(file, Some(user), Some(group)).expect("root may");
-        }
-    }
-
-    fn command(&self, program: &Path) -> Command {
-        let Some((user, group)) = self.0 else { return Command::new(program) };
-        let mut command = Command::new("setpriv");
-        command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".into(), "--".into()]).arg(program);
-        command
-    }
-}
-
-fn id(option: &str, name: &str) -> Option<u32> {
-    let told = Command::new("id").args([option, name]).output().ok().filter(|told| told.status.success())?;
-    String::from_utf8_lossy(&told.stdout).trim().parse().ok()
-}
-
-/// The folder with initdb, pg_ctl, postgres and psql: the newest of Debian's, or where `initdb` of PATH really is.
-fn programs() -> PathBuf {
-    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        debian.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists()).collect();
-    found.sort();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = || std::env::split_paths(&path).map(|folder| folder.join("initdb")).find_map(|file| file.canonicalize().ok());
-    let folder = found.pop().or_else(|| in_path().and_then(|file| file.parent().map(Path::to_owned)));
-    folder.expect("PostgreSQL's server is installed (Debian: apt-get install postgresql; ./test does it)")
 }

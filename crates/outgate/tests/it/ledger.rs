@@ -5,6 +5,7 @@
 
 mod changes;
 mod crash;
+mod failover;
 mod keys;
 mod limits;
 mod moving;

@@ -79,6 +79,29 @@ async fn a_ledger_that_answers_nothing_slows_nobody_down() {
 }
 
 #[tokio::test]
+async fn a_ledger_on_a_full_disk_gets_its_usage_once_there_is_room() {
+    let mut server = PostgresServer::start_on_small_disk();
+    let url = server.database();
+    let mut gateway = gateway_on(&url);
+    let origin = Origin::start();
+    let key = Key::create(&gateway, &[]);
+    // The table has no page yet: its first row needs room.
+    assert_eq!(server.sql(&url, "SELECT pg_relation_size('usage')"), "0");
+    server.fill_disk();
+    for _ in 0..20 {
+        assert_eq!(key.tries(&gateway, &origin).await, "ok");
+    }
+    until("the journal", || (journalled(&gateway) == 20).then_some(())).await;
+    let refused = gateway.daemon().stderr();
+    assert!(refused.contains("No space left on device (53100)"), "{refused}");
+    assert_eq!(key.tries(&gateway, &origin).await, "ok", "what can be journalled is served");
+    server.empty_disk();
+    until("it to be delivered", || (requests(&server, &url) == 21).then_some(())).await;
+    until("the journal's end", || (!gateway.data().join("usage.journal").exists()).then_some(())).await;
+    assert_eq!(used(&gateway, "key", &key.id, "requests"), 21, "each once");
+}
+
+#[tokio::test]
 async fn a_start_waits_for_the_ledger_and_says_so() {
     let mut server = PostgresServer::start();
     let url = server.database();
@@ -108,24 +131,24 @@ async fn a_start_waits_for_the_ledger_and_says_so() {
     }
 }
 
-fn requests(server: &PostgresServer, url: &str) -> u64 {
+pub(super) fn requests(server: &PostgresServer, url: &str) -> u64 {
     server.sql(url, "SELECT coalesce(sum(requests), 0) FROM usage").parse().expect("a number")
 }
 
 /// What a change is answered with.
-fn refused_change(gateway: &GatewayProcess, plan: &str) -> String {
+pub(super) fn refused_change(gateway: &GatewayProcess, plan: &str) -> String {
     let output = command(gateway, &["plans", "create", plan]);
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn command(gateway: &GatewayProcess, arguments: &[&str]) -> std::process::Output {
+pub(super) fn command(gateway: &GatewayProcess, arguments: &[&str]) -> std::process::Output {
     let mut command = std::process::Command::new(OUTGATE);
     command.args(arguments).arg("--data").arg(gateway.data()).output().expect("it runs")
 }
 
 /// Requests that the journal holds. Rows are [key, pool, hour, period, up, down, requests, tunnels].
-fn journalled(gateway: &GatewayProcess) -> u64 {
+pub(super) fn journalled(gateway: &GatewayProcess) -> u64 {
     let text = std::fs::read_to_string(gateway.data().join("usage.journal")).unwrap_or_default();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let rows = lines.flat_map(|line| {
