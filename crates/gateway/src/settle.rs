@@ -28,6 +28,8 @@ const EVERY: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a ledger may take for a batch before its answer counts as unclear.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A ledger that takes batches within this of being numbered keeps up: what was counted since is no more than a kill may cost.
+const KEEPS_UP: Duration = Duration::from_millis(200);
 /// Rows of one batch at most.
 const BATCH: usize = 10_000;
 
@@ -87,6 +89,8 @@ struct Settler {
     next: u64,
     /// Numbered and not known to be in the ledger; the first is the one to be delivered.
     queue: VecDeque<UsageBatch>,
+    /// When the newest of them was numbered.
+    numbered: Instant,
     /// Counted and in no batch.
     waiting: Waiting,
     /// What of it is not in the journal.
@@ -179,6 +183,7 @@ impl Settler {
             journal,
             next: 0,
             queue: owed.batches.into(),
+            numbered: now,
             waiting: Waiting::default(),
             fresh: Vec::new(),
             rest_until: now,
@@ -267,8 +272,9 @@ impl Settler {
                 self.queue.push_back(UsageBatch { gateway: self.gateway.clone(), sequence: self.next, rows: rows.to_vec() });
                 self.next += 1;
             }
+            self.numbered = Instant::now();
             if self.behind {
-                self.rewrite();
+                self.replace();
             }
         }
         let batch = self.queue.front()?.clone();
@@ -301,7 +307,7 @@ impl Settler {
                     }
                 }
                 self.fall_behind();
-                self.rewrite();
+                self.replace();
                 false
             }
             Err(error) => {
@@ -322,7 +328,8 @@ impl Settler {
 
     /// The ledger took a batch again.
     fn catch_up(&mut self, delivered: Option<&UsageBatch>) {
-        if self.queue.is_empty() {
+        let keeps_up = self.waiting.0.is_empty() || self.numbered.elapsed() <= KEEPS_UP;
+        if self.queue.is_empty() && keeps_up {
             // What was counted since goes with the next batch, as ever.
             self.behind = false;
             self.fresh.clear();
@@ -349,6 +356,16 @@ impl Settler {
         let fresh = std::mem::take(&mut self.fresh);
         if !fresh.is_empty() && journal.append(&fresh).is_err() {
             self.rewrite();
+        }
+    }
+
+    /// Puts batches under new numbers in place of what the journal holds, which must not outlast their delivery: a later run would
+    /// take it for something else and deliver it again. If they can't be written it goes all the same; memory has them.
+    fn replace(&mut self) {
+        self.unwritable_until = Instant::now();
+        self.rewrite();
+        if let Some(journal) = self.journal.as_mut().filter(|journal| !journal.is_whole()) {
+            journal.clear();
         }
     }
 

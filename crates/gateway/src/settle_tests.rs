@@ -161,6 +161,48 @@ fn a_stop_delivers_or_leaves_it_to_the_next_start() {
     });
 }
 
+/// What the journal holds, numbered and not, whenever the ledger is asked to take a batch.
+#[test]
+fn what_is_being_delivered_is_in_the_journal_under_its_number_or_not_at_all() {
+    for writable in [true, false] {
+        local(async {
+            let folder = TempDir::new().expect("a folder");
+            let path = folder.path().join("usage.journal");
+            let ledger: Arc<dyn Store> = Arc::new(Memory::new());
+            let away = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let (switch, looks, at) = (away.clone(), seen.clone(), path.clone());
+            let script = move || {
+                let owed = Journal::open(&at).expect("a journal").1;
+                let bytes = |rows: &[UsageDelta]| rows.iter().map(|row| row.counters.bytes()).sum::<u64>();
+                let numbered = owed.batches.iter().map(|batch| bytes(&batch.rows)).sum::<u64>();
+                looks.lock().expect("a lock").push((numbered, bytes(&owed.rows)));
+                if switch.load(Ordering::Relaxed) { Mishap::Refused } else { Mishap::None }
+            };
+            let (run, _task) = Run::start(&path, Arc::new(Unreliable::new(ledger.clone(), script)));
+            run.count(1);
+            until("the first delivery", || run.accounts.book().is_empty().then_some(())).await;
+            safe(&path, &*ledger, 1).await;
+            away.store(true, Ordering::Relaxed);
+            run.count(5);
+            safe(&path, &*ledger, 6).await;
+            run.count(7);
+            safe(&path, &*ledger, 13).await;
+            if !writable {
+                // A folder where the draft of a rewrite would be; the journal that is there can still be appended to.
+                std::fs::create_dir(path.with_extension("new")).expect("a folder");
+            }
+            seen.lock().expect("a lock").clear();
+            away.store(false, Ordering::Relaxed);
+            until("the ledger to have it", || (run.keeping.now() == UsageKept::Ledger && !path.exists()).then_some(())).await;
+            assert_eq!(in_ledger(&*ledger).await, 13);
+            let seen = seen.lock().expect("a lock");
+            let expected = [(5, 7), if writable { (7, 0) } else { (0, 0) }];
+            assert_eq!(seen[seen.len() - 2..], expected, "{writable}: {seen:?}");
+        });
+    }
+}
+
 #[test]
 fn with_neither_ledger_nor_journal_nothing_new_is_begun() {
     local(async {

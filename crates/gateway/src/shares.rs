@@ -16,16 +16,19 @@ pub(crate) mod sync;
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use outgate_store::live::SharingState;
 use outgate_store::shared::{Peer, RateGrant, SessionAnswer, SessionAsk, SessionName};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 
 use crate::accounts::{Account, Live};
 use crate::admit::Thread;
 
+/// The longest an answer is waited for: well beyond what the task that asks takes, unless it has ended.
+const ANSWER: Duration = Duration::from_secs(1);
 /// Changed sessions remembered until they are used again here.
 const MOST_CHANGED: usize = 65_536;
 
@@ -141,7 +144,7 @@ impl Shares {
         let (tell, told) = oneshot::channel();
         locked(&self.pending).waiters.push(Waiter { account, lacks, tell });
         self.wake.notify_one();
-        told.await.ok()
+        timeout(ANSWER, told).await.ok()?.ok()
     }
 
     /// Asks where a session is. `None`: this gateway is alone.
@@ -149,7 +152,7 @@ impl Shares {
         let (tell, told) = oneshot::channel();
         locked(&self.pending).sessions.push((ask, Some(tell)));
         self.wake.notify_one();
-        told.await.ok()
+        timeout(ANSWER, told).await.ok()?.ok()
     }
 
     /// Tells what became of a session, without waiting.

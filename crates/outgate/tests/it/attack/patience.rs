@@ -41,6 +41,7 @@ async fn slow_heads_run_into_their_deadline() {
     let mut wire = scene.client().await;
     let dripped = async {
         while wire.send(b"\r\n").await.is_ok() {
+            // The attack itself, not a wait for anything.
             tokio::time::sleep(DRIP).await;
         }
     };
