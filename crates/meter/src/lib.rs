@@ -1,0 +1,1 @@
+//! What is counted while requests go by: outcomes, bytes, durations.

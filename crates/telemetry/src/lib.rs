@@ -1,0 +1,1 @@
+//! OpenTelemetry export of traces, metrics and logs, by the standard environment variables.
