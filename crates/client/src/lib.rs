@@ -1,1 +1,7 @@
 //! The user's end of a proxied request: what a failure means, and what to do about it.
+//!
+//! - [`classify`]: evidence of an attempt in, a verdict out: which fault of the catalogue, who told it, how sure that is;
+//! - [`providers`]: what the makers of other proxies say their answers mean, as data.
+
+pub mod classify;
+pub mod providers;
