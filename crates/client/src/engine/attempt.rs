@@ -6,7 +6,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use outgate_faults::Slug;
 
-use super::outcome::Provenance;
+use crate::classify::Provenance;
 
 /// One attempt, as it is logged.
 #[derive(Clone, Debug)]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use outgate_faults::{Retry, Slug};
+
+use crate::classify::{Provenance, Scope, Verdict, Wait};
 
 /// How an attempt ended.
 #[derive(Clone, Debug)]
@@ -45,30 +48,21 @@ pub enum Sent {
     Something,
 }
 
-/// Who said what went wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Provenance {
-    /// Nobody: the way to the proxy broke.
-    Transport,
-    /// The proxy.
-    Proxy,
-    /// An exit behind it.
-    Exit,
-    /// The target.
-    Origin,
-}
-
-/// What a wait or refusal holds.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Scope {
-    /// The account at the proxy.
-    Account,
-    /// This exit, for this domain.
-    ExitOnDomain,
-    /// The domain, through whichever exit.
-    Domain,
-    /// The target's host and port.
-    Target,
-    /// This request alone.
-    Request,
+impl Finding {
+    /// What a verdict says, for an answer that came at `wall`. A wait that is a date is counted from the answer's own `Date`, if
+    /// it has one: the clock that wrote both, and not the one here, knows how far they are apart. None if nothing went wrong.
+    pub fn of(verdict: &Verdict, wall: Timestamp, date: Option<Timestamp>) -> Option<Finding> {
+        let wait = verdict.wait.map(|wait| match wait {
+            Wait::Until(_) => wait.after(date.unwrap_or(wall)),
+            Wait::For(_) => wait.after(wall),
+        });
+        Some(Finding {
+            slug: verdict.slug?,
+            retry: verdict.retry,
+            provenance: verdict.provenance,
+            scope: verdict.scope,
+            wait,
+            why: verdict.sentence(),
+        })
+    }
 }

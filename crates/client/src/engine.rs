@@ -24,7 +24,7 @@ pub use answer::{Admission, Choice, Connection, Fresh, GiveUp, Limited, Next, No
 pub use ask::{Ask, Body, Repeat, Session};
 pub use attempt::Attempt;
 pub use now::{Clock, Moment, Now};
-pub use outcome::{Finding, Outcome, Provenance, Scope, Sent};
+pub use outcome::{Finding, Outcome, Sent};
 pub use proxy::{Exits, Proxy, ProxyId};
 pub use request::Request;
 pub use rules::{BreakerRules, BudgetRules, Hedging, Rules};
