@@ -110,11 +110,7 @@ async fn head_end(stream: &mut Stream, seen: &mut Vec<u8>, deadline: Instant) ->
             }
             Ok(Err(error)) => return Err(Broken::new(Breakage::of(Phase::Ask, &error), error)),
             Ok(Ok(0)) if seen.is_empty() => {
-                return Err(Breakage::new(
-                    Phase::Handshake,
-                    Broke::Closed,
-                    "the connection was closed without an answer to CONNECT",
-                ));
+                return Err(closed("the connection was closed without an answer to CONNECT"));
             }
             Ok(Ok(0)) => {
                 return Err(closed("the connection was closed in the head of the answer"));
