@@ -1,7 +1,6 @@
 //! Counts what ends on one event loop, and puts the loops' counts together when somebody asks.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,15 +12,14 @@ use crate::tally::Tally;
 /// What one event loop counts. Only that loop counts on it, so its lock is free but for the moment in which a snapshot is taken,
 /// and no cache line goes back and forth between cores.
 #[derive(Debug, Default)]
-pub struct Meter {
-    counts: Mutex<Counts>,
-    up: AtomicU64,
-    down: AtomicU64,
-}
+pub struct Meter(Mutex<Counts>);
 
-/// The meters of all event loops.
+/// The meters of all event loops, and the payload of all pools.
 #[derive(Debug, Default)]
-pub struct Meters(Mutex<Vec<Arc<Meter>>>);
+pub struct Meters {
+    loops: Mutex<Vec<Arc<Meter>>>,
+    moved: Mutex<BTreeMap<Arc<str>, Moved>>,
+}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -36,14 +34,27 @@ impl Meters {
     /// A meter for one more event loop.
     pub fn add(&self) -> Arc<Meter> {
         let meter = Arc::new(Meter::default());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(meter.clone());
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner).push(meter.clone());
         meter
+    }
+
+    /// Counts payload that moved, in bytes, whether or not its requests have ended. Not for the way of a byte: whoever counts
+    /// bytes anyway tells them here now and then.
+    pub fn moved(&self, pool: &str, up: u64, down: u64) {
+        let mut pools = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = Moved { up, down };
+        if let Some(moved) = pools.get_mut(pool) {
+            return moved.add(more);
+        }
+        let name = if pools.len() < MOST_POOLS { pool } else { OTHER };
+        pools.entry(name.into()).or_default().add(more);
     }
 
     /// What all of them counted up to now.
     pub fn snapshot(&self) -> Snapshot {
-        let meters = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut all = Snapshot::default();
+        let meters = self.loops.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut all = Snapshot { moved, ..Snapshot::default() };
         meters.iter().for_each(|meter| all.merge(&meter.snapshot()));
         all
     }
@@ -52,27 +63,17 @@ impl Meters {
 impl Meter {
     /// Counts a request that ended.
     pub fn count(&self, ended: &Ended<'_>) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).count(ended);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).count(ended);
     }
 
     /// Counts a step that is no single request's: a TLS handshake.
     pub fn time(&self, step: Step, duration: Duration) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).steps[step as usize].add(duration);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).steps[step as usize].add(duration);
     }
 
-    /// Counts payload while it moves. Only the meter's own event loop calls it: what it adds to nobody else writes.
-    pub fn moved(&self, up: u64, down: u64) {
-        for (counter, more) in [(&self.up, up), (&self.down, down)] {
-            if more > 0 {
-                counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
-            }
-        }
-    }
-
-    /// What was counted up to now.
+    /// What was counted up to now. Payload that moves is not among it: that is [`Meters::moved`].
     pub fn snapshot(&self) -> Snapshot {
-        let moved = Moved { up: self.up.load(Relaxed), down: self.down.load(Relaxed) };
-        Snapshot { moved, ..self.counts.lock().unwrap_or_else(PoisonError::into_inner).show() }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).show()
     }
 }
 
@@ -142,7 +143,7 @@ impl Counts {
             let place = Place { pool: pool(number), country: *country };
             (place, placed.clone())
         });
-        Snapshot { ways: ways.collect(), places: places.collect(), steps: self.steps.clone(), moved: Moved::default() }
+        Snapshot { ways: ways.collect(), places: places.collect(), steps: self.steps.clone(), moved: BTreeMap::new() }
     }
 }
 
@@ -175,7 +176,7 @@ mod tests {
         one.count(&ended("residential", "us"));
         other.count(&ended("residential", "us"));
         other.time(Step::Tls, Duration::from_millis(1));
-        one.moved(5, 0);
+        meters.moved("residential", 5, 0);
         let before = meters.snapshot();
         assert_eq!(before.total().requests(), 2);
         assert_eq!(before.pool("residential").bytes_down, 40);
@@ -188,11 +189,11 @@ mod tests {
 
         let refused = Ended { slug: Some(Slug::NoExit), status: Some(502), country: Some("de"), ..ended("residential", "") };
         other.count(&refused);
-        other.moved(0, 7);
+        meters.moved("residential", 0, 7);
         let between = &meters.snapshot() - &before;
         assert_eq!((between.total().requests(), between.total().of(Slug::NoExit)), (1, 1));
         assert_eq!(between.places.keys().map(|place| place.country.as_str()).collect::<Vec<_>>(), ["de"]);
-        assert_eq!(between.moved, Moved { up: 0, down: 7 });
+        assert_eq!(between.moved(), Moved { up: 0, down: 7 });
         assert_eq!(between.step(Step::Tunnel).count(), 0, "it was never opened");
         assert_eq!(&meters.snapshot() - &meters.snapshot(), Snapshot::default());
     }
