@@ -58,6 +58,8 @@ pub struct Placed {
     pub tally: Tally,
     /// Their set-ups.
     pub setup: Histogram,
+    /// Their answers, from the complete head on, counted when they were given; see [`Meter::answered`](crate::Meter::answered).
+    pub answer: Histogram,
 }
 
 /// The name that stands for every pool beyond the first [`MOST_POOLS`].
@@ -142,11 +144,12 @@ impl Snapshot {
         let ways = self.ways.iter().map(|(way, now)| (way.clone(), now.since(earlier.ways.get(way).unwrap_or(&no_tally))));
         let places = self.places.iter().map(|(place, now)| {
             let before = earlier.places.get(place).unwrap_or(&no_place);
-            (place.clone(), Placed { tally: now.tally.since(&before.tally), setup: now.setup.since(&before.setup) })
+            let (setup, answer) = (now.setup.since(&before.setup), now.answer.since(&before.answer));
+            (place.clone(), Placed { tally: now.tally.since(&before.tally), setup, answer })
         });
         Snapshot {
             ways: ways.filter(|(_, tally)| tally.requests() > 0).collect(),
-            places: places.filter(|(_, placed)| placed.tally.requests() > 0).collect(),
+            places: places.filter(|(_, placed)| placed.tally.requests() + placed.answer.count() > 0).collect(),
             steps: std::array::from_fn(|at| self.steps[at].since(&earlier.steps[at])),
             moved: Moved {
                 up: self.moved.up.saturating_sub(earlier.moved.up),
@@ -160,6 +163,7 @@ impl Placed {
     fn merge(&mut self, other: &Placed) {
         self.tally.merge(&other.tally);
         self.setup.merge(&other.setup);
+        self.answer.merge(&other.answer);
     }
 }
 
