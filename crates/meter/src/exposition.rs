@@ -254,6 +254,9 @@ impl Sheet {
         page.gauge(&families::EXITS, online)?;
         let tunnels = exits.iter().map(|some| Row::of([&*some.pool, some.country.as_str(), some.health], some.tunnels as f64));
         page.gauge(&families::EXIT_TUNNELS, tunnels)?;
+        let bounded = exits.iter().filter_map(|some| Some((some, some.capacity?)));
+        let bounds = bounds.map(|(some, bound)| Row::of([&*some.pool, some.country.as_str(), some.health], bound as f64));
+        page.gauge(&families::EXIT_TUNNELS_LIMIT, bounds)?;
         page.gauge(&families::KEYS, [Row::of([], *keys as f64)])?;
         let kept = [("ledger", Usage::Ledger), ("journal", Usage::Journal), ("memory", Usage::Nowhere)];
         page.gauge(&families::USAGE_KEPT, kept.map(|(place, state)| Row::of([place], truth(*usage == state))))?;

@@ -115,7 +115,7 @@ families! {
     PLACES "outgate_country_requests" Kind::Counter, ["pool", "country", "result"], Both,
         "Requests that ended after admission, by where they went out or were to. result is ok or the layer of the fault.";
     SETUP "outgate_setup_seconds" Kind::Histogram(MOMENTS), ["pool", "country"], Both,
-        "From a request's complete head until its target was reached, or it was told that it can't be.";
+        "From a request's complete head to its answer: a tunnel's 200, the head of the target's response, or a fault after admission. Counted when it is given.";
     QUEUE "outgate_queue_seconds" Kind::Histogram(MOMENTS), [], Both,
         "From a request's complete head until dialling began.";
     DNS "outgate_dns_seconds" Kind::Histogram(MOMENTS), [], Both, "Resolving the target's name, where this hop did.";
@@ -139,6 +139,8 @@ families! {
         "Spans and log lines that were not exported over OTLP.";
     EXITS "outgate_exits" Kind::Gauge, ["pool", "country", "health"], Gateway, "Connected exits.";
     EXIT_TUNNELS "outgate_exit_tunnels" Kind::Gauge, ["pool", "country", "health"], Gateway, "Tunnels open through exits.";
+    EXIT_TUNNELS_LIMIT "outgate_exit_tunnels_limit" Kind::Gauge, ["pool", "country", "health"], Gateway,
+        "How many tunnels may be open through exits; missing where one of them has no bound.";
     KEYS "outgate_keys" Kind::Gauge, [], Gateway, "Keys in force.";
     USAGE_KEPT "outgate_usage_kept" Kind::Gauge, ["in"], Gateway,
         "1 at where the usage that is counted is kept now: ledger, journal (the ledger is away) or memory (neither takes it).";

@@ -73,6 +73,8 @@ pub struct Exits {
     pub exits: u64,
     /// Tunnels open through them.
     pub tunnels: u64,
+    /// As many may be; none: one of them has no bound.
+    pub capacity: Option<u64>,
 }
 
 /// How it stands with records.

@@ -71,6 +71,12 @@ impl Meter {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).steps[step as usize].add(duration);
     }
 
+    /// Counts that a request got its answer, so long after its head was complete: a tunnel's 200, the head of a target's response.
+    /// Counted when it happens: a tunnel may end hours later, and what failed is counted at once.
+    pub fn answered(&self, pool: &str, country: Option<&str>, took: Duration) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).answered(pool, country, took);
+    }
+
     /// What was counted up to now. Payload that moves is not among it: that is [`Meters::moved`].
     pub fn snapshot(&self) -> Snapshot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).show()
@@ -108,6 +114,14 @@ impl Counts {
                 self.steps[step as usize].add(duration);
             }
         }
+    }
+
+    fn answered(&mut self, pool: &str, country: Option<&str>, took: Duration) {
+        let pool = self.number(Some(pool));
+        let placed = self.placed(pool, Country::of(country));
+        placed.answer.add(took);
+        placed.setup.add(took);
+        self.steps[Step::Setup as usize].add(took);
     }
 
     /// The number of a pool.
@@ -215,6 +229,16 @@ mod tests {
         assert_eq!(snapshot.total().requests(), (MOST_POOLS * 2 * 64) as u64);
         assert_eq!(snapshot.places.values().map(|placed| placed.tally.requests()).sum::<u64>(), (MOST_POOLS * 2 * 64) as u64);
         assert_eq!(snapshot.pool(OTHER).requests(), (MOST_POOLS * 64) as u64);
+    }
+
+    #[test]
+    fn an_answer_is_counted_before_its_request_ends() {
+        let meter = Meter::default();
+        let before = meter.snapshot();
+        meter.answered("residential", Some("us"), Duration::from_millis(3));
+        let between = meter.snapshot().since(&before);
+        let answer = &between.places_of("residential").answer;
+        assert_eq!((between.total().requests(), answer.count(), answer.mean()), (0, 1, Some(Duration::from_millis(3))));
     }
 
     #[test]

@@ -56,8 +56,10 @@ pub struct Place {
 pub struct Placed {
     /// How its requests ended.
     pub tally: Tally,
-    /// Their set-ups.
+    /// From complete heads to answers, faults among them, of whatever was dialled.
     pub setup: Histogram,
+    /// The same of what went well, so far: see [`Meter::answered`](crate::Meter::answered).
+    pub answer: Histogram,
 }
 
 /// The name that stands for every pool beyond the first [`MOST_POOLS`].
@@ -146,7 +148,8 @@ impl Snapshot {
         let ways = self.ways.iter().map(|(way, now)| (way.clone(), now.since(earlier.ways.get(way).unwrap_or(&no_tally))));
         let places = self.places.iter().map(|(place, now)| {
             let before = earlier.places.get(place).unwrap_or(&no_place);
-            (place.clone(), Placed { tally: now.tally.since(&before.tally), setup: now.setup.since(&before.setup) })
+            let (setup, answer) = (now.setup.since(&before.setup), now.answer.since(&before.answer));
+            (place.clone(), Placed { tally: now.tally.since(&before.tally), setup, answer })
         });
         let moved = self.moved.iter().map(|(pool, now)| {
             let before = earlier.moved.get(pool).copied().unwrap_or_default();
@@ -154,7 +157,7 @@ impl Snapshot {
         });
         Snapshot {
             ways: ways.filter(|(_, tally)| tally.requests() > 0).collect(),
-            places: places.filter(|(_, placed)| placed.tally.requests() > 0).collect(),
+            places: places.filter(|(_, placed)| placed.tally.requests() + placed.answer.count() > 0).collect(),
             steps: std::array::from_fn(|at| self.steps[at].since(&earlier.steps[at])),
             moved: moved.filter(|(_, moved)| *moved != Moved::default()).collect(),
         }
@@ -172,6 +175,7 @@ impl Placed {
     fn merge(&mut self, other: &Placed) {
         self.tally.merge(&other.tally);
         self.setup.merge(&other.setup);
+        self.answer.merge(&other.answer);
     }
 }
 
