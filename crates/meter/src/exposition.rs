@@ -255,7 +255,7 @@ impl Sheet {
         let tunnels = exits.iter().map(|some| Row::of([&*some.pool, some.country.as_str(), some.health], some.tunnels as f64));
         page.gauge(&families::EXIT_TUNNELS, tunnels)?;
         let bounded = exits.iter().filter_map(|some| Some((some, some.capacity?)));
-        let bounds = bounds.map(|(some, bound)| Row::of([&*some.pool, some.country.as_str(), some.health], bound as f64));
+        let bounds = bounded.map(|(some, bound)| Row::of([&*some.pool, some.country.as_str(), some.health], bound as f64));
         page.gauge(&families::EXIT_TUNNELS_LIMIT, bounds)?;
         page.gauge(&families::KEYS, [Row::of([], *keys as f64)])?;
         let kept = [("ledger", Usage::Ledger), ("journal", Usage::Journal), ("memory", Usage::Nowhere)];
@@ -281,7 +281,7 @@ mod tests {
     use outgate_faults::Slug;
 
     use super::*;
-    use crate::ended::{Ended, Kind, Times};
+    use crate::ended::{Ended, Kind};
     use crate::gauges::{Exits, Process};
     use crate::meter::Meters;
 
@@ -290,7 +290,6 @@ mod tests {
     fn counted() -> Snapshot {
         let meters = Meters::default();
         let meter = meters.add();
-        let times = Times { setup: Some(Duration::from_millis(200)), ..Times::default() };
         let well = Ended {
             protocol: "http",
             kind: Kind::Tunnel,
@@ -298,19 +297,26 @@ mod tests {
             country: Some("us"),
             status: Some(200),
             attempts: 1,
-            times,
             ..Ended::default()
         };
-        meter.count(&well);
-        meter.count(&well);
+        for _ in 0..2 {
+            meter.answered("residential", Some("us"), Duration::from_millis(200));
+            meter.count(&well);
+        }
         meter.count(&Ended { slug: Some(Slug::NoExit), status: Some(502), country: Some("de"), ..well });
         meters.moved("residential", 10, 1 << 40);
         meters.snapshot()
     }
 
     fn gauges() -> Gauges {
-        let exits =
-            Exits { pool: "residential".into(), country: Country::of(Some("us")), health: "healthy", exits: 3, tunnels: 7 };
+        let exits = Exits {
+            pool: "residential".into(),
+            country: Country::of(Some("us")),
+            health: "healthy",
+            exits: 3,
+            tunnels: 7,
+            capacity: Some(300),
+        };
         Gauges {
             in_flight: Room { taken: 2, bound: Some(100) },
             connections: Room { taken: 4, bound: Some(1000) },

@@ -77,6 +77,11 @@ impl Meter {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).answered(pool, country, took);
     }
 
+    /// Counts that a request which was dialled got a fault for an answer, so long after its head was complete.
+    pub fn refused(&self, pool: &str, country: Option<&str>, took: Duration) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).refused(pool, country, took);
+    }
+
     /// What was counted up to now. Payload that moves is not among it: that is [`Meters::moved`].
     pub fn snapshot(&self) -> Snapshot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).show()
@@ -89,22 +94,18 @@ impl Counts {
         self.ways.entry((ended.protocol, ended.kind, pool)).or_default().count(ended);
         let times = &ended.times;
         if ended.pool.is_some() {
-            let placed = self.placed(pool, Country::of(ended.country));
-            placed.tally.count(ended);
-            if let Some(setup) = times.setup {
-                placed.setup.add(setup);
-            }
+            self.placed(pool, Country::of(ended.country)).tally.count(ended);
         }
         let (forward, tunnel) = match ended.kind {
-            Kind::Forward => (times.total, None),
-            Kind::Tunnel if ended.status.is_some_and(|status| status < 300) => (None, times.total),
-            Kind::Tunnel | Kind::Unasked => (None, None),
+            // Switched to another protocol, it is a tunnel.
+            Kind::Forward if ended.status != Some(101) => (times.total, None),
+            Kind::Forward | Kind::Tunnel => (None, times.total),
+            Kind::Unasked => (None, None),
         };
         let timed = [
             (Step::Queue, times.queue),
             (Step::Dns, times.dns),
             (Step::Connect, times.connect),
-            (Step::Setup, times.setup),
             (Step::FirstByte, times.first_byte),
             (Step::Forward, forward),
             (Step::Tunnel, tunnel),
@@ -117,11 +118,19 @@ impl Counts {
     }
 
     fn answered(&mut self, pool: &str, country: Option<&str>, took: Duration) {
+        self.set_up(pool, country, took).answer.add(took);
+    }
+
+    fn refused(&mut self, pool: &str, country: Option<&str>, took: Duration) {
+        self.set_up(pool, country, took);
+    }
+
+    fn set_up(&mut self, pool: &str, country: Option<&str>, took: Duration) -> &mut Placed {
+        self.steps[Step::Setup as usize].add(took);
         let pool = self.number(Some(pool));
         let placed = self.placed(pool, Country::of(country));
-        placed.answer.add(took);
         placed.setup.add(took);
-        self.steps[Step::Setup as usize].add(took);
+        placed
     }
 
     /// The number of a pool.
@@ -168,7 +177,7 @@ mod tests {
     use outgate_faults::Slug;
 
     fn ended<'a>(pool: &'a str, country: &'a str) -> Ended<'a> {
-        let times = Times { setup: Some(Duration::from_millis(3)), total: Some(Duration::from_secs(2)), ..Times::default() };
+        let times = Times { total: Some(Duration::from_secs(2)), ..Times::default() };
         Ended {
             protocol: "http",
             kind: Kind::Tunnel,
@@ -187,8 +196,10 @@ mod tests {
     fn what_two_loops_count_is_one_sum_and_differences_are_what_happened() {
         let meters = Meters::default();
         let (one, other) = (meters.add(), meters.add());
-        one.count(&ended("residential", "us"));
-        other.count(&ended("residential", "us"));
+        for meter in [&one, &other] {
+            meter.answered("residential", Some("us"), Duration::from_millis(3));
+            meter.count(&ended("residential", "us"));
+        }
         other.time(Step::Tls, Duration::from_millis(1));
         meters.moved("residential", 5, 0);
         let before = meters.snapshot();
@@ -202,6 +213,8 @@ mod tests {
         );
 
         let refused = Ended { slug: Some(Slug::NoExit), status: Some(502), country: Some("de"), ..ended("residential", "") };
+        let refused = Ended { times: Times::default(), ..refused };
+        other.refused("residential", Some("de"), Duration::from_millis(1));
         other.count(&refused);
         meters.moved("residential", 0, 7);
         let between = &meters.snapshot() - &before;
@@ -209,6 +222,8 @@ mod tests {
         assert_eq!(between.places.keys().map(|place| place.country.as_str()).collect::<Vec<_>>(), ["de"]);
         assert_eq!(between.moved(), Moved { up: 0, down: 7 });
         assert_eq!(between.step(Step::Tunnel).count(), 0, "it was never opened");
+        let (setups, answers) = between.places.values().fold((0, 0), |(s, a), p| (s + p.setup.count(), a + p.answer.count()));
+        assert_eq!((setups, answers, between.step(Step::Setup).count()), (1, 0, 1));
         assert_eq!(&meters.snapshot() - &meters.snapshot(), Snapshot::default());
     }
 

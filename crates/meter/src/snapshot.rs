@@ -157,7 +157,7 @@ impl Snapshot {
         });
         Snapshot {
             ways: ways.filter(|(_, tally)| tally.requests() > 0).collect(),
-            places: places.filter(|(_, placed)| placed.tally.requests() + placed.answer.count() > 0).collect(),
+            places: places.filter(|(_, placed)| placed.tally.requests() + placed.setup.count() > 0).collect(),
             steps: std::array::from_fn(|at| self.steps[at].since(&earlier.steps[at])),
             moved: moved.filter(|(_, moved)| *moved != Moved::default()).collect(),
         }

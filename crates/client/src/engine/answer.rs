@@ -18,6 +18,24 @@ pub enum Admission {
     Refused(Refusal),
 }
 
+/// Why no attempt is made now.
+#[derive(Debug)]
+pub(super) enum Blocked {
+    /// As [`Admission::Wait`].
+    Wait(Waiting),
+    /// As [`Admission::Refused`].
+    Refused(Refusal),
+}
+
+impl From<Blocked> for Admission {
+    fn from(blocked: Blocked) -> Self {
+        match blocked {
+            Blocked::Wait(waiting) => Admission::Wait(waiting),
+            Blocked::Refused(refusal) => Admission::Refused(refusal),
+        }
+    }
+}
+
 /// One attempt to make.
 #[derive(Debug)]
 pub struct Choice {
@@ -54,6 +72,13 @@ pub struct Ticket {
     pub(super) session: Option<String>,
     pub(super) began: Moment,
     pub(super) waited: Duration,
+}
+
+impl Ticket {
+    /// The session that the attempt asked for.
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
 }
 
 /// Why an attempt is not made yet, and for how long.
@@ -114,6 +139,8 @@ pub enum Next {
         /// What shall be different.
         fresh: Fresh,
     },
+    /// Another attempt of this request is still on its way: wait for that.
+    Pending,
     /// It failed, and no further attempt is made.
     GiveUp(GiveUp),
 }
@@ -138,6 +165,8 @@ pub enum GiveUp {
     Limit,
     /// Part of the request may have reached the target, and it is not safe to repeat.
     NotRepeatable,
+    /// Only another exit could help, and there is none.
+    NoOtherExit,
     /// The next attempt could not begin before the deadline.
     Deadline,
     /// All requests together have retried as much as the budget allows.

@@ -29,8 +29,16 @@ pub struct Rules {
     pub budget: BudgetRules,
     /// The circuit breaker of each domain.
     pub breaker: BreakerRules,
-    /// Failures of one proxy in a row, without a success, that hold it.
-    pub proxy_failures: u32,
+    /// Failures of one proxy in a row, without a success, that hold it; and answers 503 of one domain that name no wait.
+    pub in_a_row: u32,
+    /// The first hold of a proxy that failed so often; doubled by each probe that fails.
+    pub hold: Duration,
+    /// The longest hold of a proxy.
+    pub hold_longest: Duration,
+    /// How long a pool without an exit is left alone if its answer names no wait.
+    pub no_exit: Duration,
+    /// The longest of these.
+    pub no_exit_longest: Duration,
     /// Whether and when slow attempts get a second one beside them.
     pub hedging: Hedging,
     /// How many domains, targets, sessions and refusals are kept in mind of each kind.
@@ -90,10 +98,14 @@ impl Default for Rules {
                 window: Duration::from_secs(300),
                 share: 30,
                 samples: 10,
-                cooldown: Duration::from_secs(30),
+                cooldown: Duration::from_secs(5),
                 cooldown_longest: Duration::from_secs(300),
             },
-            proxy_failures: 5,
+            in_a_row: 5,
+            hold: Duration::from_millis(500),
+            hold_longest: Duration::from_secs(30),
+            no_exit: Duration::from_secs(5),
+            no_exit_longest: Duration::from_secs(30),
             hedging: Hedging::Off,
             most_kept: 10_000,
         }
