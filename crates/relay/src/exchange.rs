@@ -100,10 +100,10 @@ pub(crate) async fn direct(relay: &Relay, visit: &mut Visit, asked: &Asked, stre
     let deadline = Instant::now() + relay.settings.deadline;
     match inner(relay, stream, asked, deadline).await {
         Ok(stream) => {
-            let line = Line { stream, way: Way::Tunnelled, login: None };
+            let line = Line { stream, way: Way::Direct, login: None };
             exchange(relay, visit, line, asked, "", body, deadline).await
         }
-        Err(breakage) => broke(relay, visit, asked, "", Way::Tunnelled, &breakage, Sent::Nothing),
+        Err(breakage) => broke(relay, visit, asked, "", Way::Direct, &breakage, Sent::Nothing),
     }
 }
 
@@ -181,7 +181,7 @@ fn request(asked: &Asked, line: &Line, body: Body) -> Result<Request<Body>, http
     };
     let uri: Uri = match line.way {
         Way::Forwarded => format!("http://{host}{}", asked.path).parse()?,
-        Way::Connect | Way::Socks | Way::Tunnelled => asked.path.parse()?,
+        Way::Connect | Way::Socks | Way::Tunnelled | Way::Direct => asked.path.parse()?,
     };
     let mut request = Request::builder().method(asked.method.clone()).uri(uri).body(body)?;
     *request.headers_mut() = asked.parts.headers.clone();

@@ -3,15 +3,16 @@
 use std::time::Instant;
 
 use http::HeaderMap;
-use outgate_client::classify::Evidence;
 use outgate_client::classify::classify;
+use outgate_client::classify::{Evidence, Way};
 use outgate_client::connect::{self, ConnectReply, Credentials, Failed, Reply, Stream, Target, Tunnel, Why};
 use outgate_client::engine::{Ask, Sent, Session, attempt};
+use outgate_faults::{Fault, raise};
 use outgate_records::Stage;
 
 use crate::attempts::{self, Plan, Tried};
 use crate::relay::Relay;
-use crate::telling::Trouble;
+use crate::telling::{Trouble, fault_of};
 use crate::visit::Visit;
 
 /// What a program wishes beside its target.
@@ -130,7 +131,7 @@ pub(crate) fn refused<T>(
 /// A connection to the target itself.
 async fn direct(relay: &Relay, visit: &mut Visit, target: &Target) -> Result<Opened, Trouble> {
     if relay.is_own(target) {
-        return Err(Trouble::own(outgate_faults::raise::loop_detected("the target is this relay itself")));
+        return Err(Trouble::own(raise::loop_detected("the target is this relay itself")));
     }
     visit.attempts = 1;
     match connect::direct(target, Instant::now() + relay.settings.setup).await {
@@ -139,32 +140,20 @@ async fn direct(relay: &Relay, visit: &mut Visit, target: &Target) -> Result<Ope
             visit.times.connect = reached.timings.total();
             Ok(Opened { stream: reached.stream, proxy_status: None, named: Vec::new() })
         }
-        Err(failed) => Err(Trouble::own(unreached(target, &failed))),
+        Err(failed) => Err(Trouble::own(unreached(relay, target, &failed))),
     }
 }
 
 /// What broke on the way to a target that no proxy was asked for.
-pub(crate) fn unreached(target: &Target, failed: &Failed) -> outgate_faults::Fault {
-    use outgate_client::classify::{Manner, Phase};
-    use outgate_faults::{fact::Seconds, raise};
-    let (host, port) = (target.host(), target.port());
-    let fault = match &failed.why {
-        Why::Broken(breakage) => match (&breakage.manner, breakage.phase) {
-            (Manner::TimedOut(_), Phase::Dns) => raise::dns_timeout(host),
-            (_, Phase::Dns) => raise::dns_failed(host, "unknown"),
-            (Manner::Refused, _) => raise::target_refused(host, port),
-            (Manner::Unreachable, _) => raise::target_unreachable(host, port),
-            (Manner::TimedOut(after), _) => raise::connect_timeout(host, port, Seconds(*after)),
-            (Manner::Certificate(why), _) => raise::tls_certificate_invalid(host, why),
-            (Manner::TlsProtocol(_), _) => raise::tls_handshake_failed(host),
-            (Manner::NotFound | Manner::Reset | Manner::Closed | Manner::Foreign(_) | Manner::Other(_), _) => {
-                raise::target_reset(host, port)
-            }
-        },
+fn unreached(relay: &Relay, target: &Target, failed: &Failed) -> Fault {
+    let target = target.to_string();
+    let breakage = match &failed.why {
+        Why::Broken(breakage) => Some(breakage),
         // Nobody was asked who could refuse.
-        Why::Refused(_) | Why::Socks(_) | Why::TargetName(_) => raise::target_unreachable(host, port),
+        Why::Refused(_) | Why::Socks(_) | Why::TargetName(_) => None,
     };
-    fault.with_detail(failed)
+    let verdict = classify(&Evidence { breakage, ..Evidence::of(Way::Direct, "", &target) }, &relay.settings.providers);
+    fault_of(&verdict, None).with_detail(failed)
 }
 
 /// What a gateway of ours names in the answer that opens a tunnel.
