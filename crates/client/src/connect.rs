@@ -10,7 +10,6 @@
 //!
 //! Nothing here repeats anything, and nothing decides what an answer means: that is `engine`'s and `classify`'s.
 
-mod breakage;
 mod http;
 mod reach;
 mod reply;
@@ -26,7 +25,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-pub use breakage::{Breakage, Broke, Phase, Spoken};
+use crate::classify::Breakage;
+
 pub use http::basic;
 pub use reach::Reached;
 pub use reply::{ConnectReply, LONGEST_BODY};
@@ -108,6 +108,20 @@ pub enum Why {
     Refused(ConnectReply),
     /// The proxy refused in SOCKS5.
     Socks(SocksRefusal),
+    /// The target's name could not be looked up here, as `socks5` (without `h`) has it.
+    TargetName(Breakage),
+}
+
+/// What broke, and what the system or the TLS library said of it.
+struct Broken {
+    breakage: Breakage,
+    detail: String,
+}
+
+impl Broken {
+    fn new(breakage: Breakage, detail: impl fmt::Display) -> Self {
+        Self { breakage, detail: detail.to_string() }
+    }
 }
 
 /// No tunnel, and everything that is known of it.
@@ -115,6 +129,8 @@ pub enum Why {
 pub struct Failed {
     /// Why.
     pub why: Why,
+    /// For people and logs: what the system, the TLS library or the proxy said. No secrets of ours.
+    pub detail: String,
     /// The address that was reached or tried last, if it got so far.
     pub address: Option<SocketAddr>,
     /// How long each step took, the failed one included.
@@ -124,9 +140,10 @@ pub struct Failed {
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.why {
-            Why::Broken(breakage) => breakage.fmt(f),
-            Why::Refused(reply) => write!(f, "the proxy answered {} {}", reply.status, reply.reason),
-            Why::Socks(refusal) => write!(f, "the proxy refused: {refusal}"),
+            Why::Broken(breakage) => write!(f, "{}: {}", breakage.phase.name(), self.detail),
+            Why::Refused(_) => write!(f, "the proxy answered {}", self.detail),
+            Why::Socks(_) => write!(f, "the proxy refused: {}", self.detail),
+            Why::TargetName(_) => write!(f, "the target's name: {}", self.detail),
         }
     }
 }
@@ -178,13 +195,16 @@ pub async fn open_over(
     } else {
         match http::connect(&mut stream, target, upstream.credentials(), headers, deadline).await {
             Ok(reply) if reply.is_success() => Ok(Reply::Http(reply)),
-            Ok(reply) => Err(Why::Refused(reply)),
-            Err(breakage) => Err(Why::Broken(breakage)),
+            Ok(reply) => {
+                let detail = format!("{} {}", reply.status, reply.reason);
+                Err((Why::Refused(reply), detail))
+            }
+            Err(Broken { breakage, detail }) => Err((Why::Broken(breakage), detail)),
         }
     };
     timings.handshake = Some(begun.elapsed());
     match answered {
         Ok(reply) => Ok(Tunnel { stream, reply, address, timings }),
-        Err(why) => Err(Failed { why, address: Some(address), timings }),
+        Err((why, detail)) => Err(Failed { why, detail, address: Some(address), timings }),
     }
 }

@@ -1,3 +1,9 @@
 //! The user's end of a proxied request: what a failure means, and what to do about it.
+//!
+//! - [`classify`]: evidence of an attempt in, a verdict out: which fault of the catalogue, who told it, how sure that is;
+//! - [`connect`]: a connection through any proxy, with everything that it said on the way;
+//! - [`providers`]: what the makers of other proxies say their answers mean, as data.
 
+pub mod classify;
 pub mod connect;
+pub mod providers;

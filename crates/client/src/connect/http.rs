@@ -7,10 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout_at;
 
-use super::breakage::{Breakage, Broke, Phase};
+use super::Broken;
 use super::reply::{self, ConnectReply};
 use super::stream::Stream;
 use super::upstream::{Credentials, Target};
+use crate::classify::{Breakage, Phase};
 
 /// The value of `Proxy-Authorization` that says these credentials (RFC 7617, in UTF-8). Secret.
 pub fn basic(credentials: &Credentials) -> String {
@@ -24,7 +25,7 @@ pub(super) async fn connect(
     credentials: Option<&Credentials>,
     headers: &[(&str, &str)],
     deadline: Instant,
-) -> Result<ConnectReply, Breakage> {
+) -> Result<ConnectReply, Broken> {
     let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
     if let Some(credentials) = credentials {
         head += &format!("Proxy-Authorization: {}\r\n", basic(credentials));
@@ -33,6 +34,7 @@ pub(super) async fn connect(
         head += &format!("{name}: {value}\r\n");
     }
     head += "\r\n";
+    let begun = Instant::now();
     let sent = timeout_at(deadline.into(), async {
         stream.write_all(head.as_bytes()).await?;
         stream.flush().await
@@ -41,9 +43,9 @@ pub(super) async fn connect(
         Ok(Ok(())) => {}
         // Whoever cuts while it is told may have answered before: what it said is worth more than that it cut.
         Ok(Err(error)) => {
-            return reply::read(stream, deadline.into()).await.map_err(|_| Breakage::from_io(Phase::Handshake, &error));
+            return reply::read(stream, deadline.into()).await.map_err(|_| Broken::new(Breakage::of(Phase::Ask, &error), error));
         }
-        Err(_) => return Err(Breakage::new(Phase::Handshake, Broke::TimedOut, "CONNECT was not taken before the deadline")),
+        Err(_) => return Err(Broken::new(Breakage::timed_out(Phase::Ask, begun.elapsed()), "CONNECT was not taken before the deadline")),
     }
     reply::read(stream, deadline.into()).await
 }

@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 
-use super::breakage::{Breakage, Broke, Phase};
 use super::stream::Stream;
 use super::trust::Trust;
-use super::{Failed, Timings, Why};
+use super::{Broken, Failed, Timings, Why};
+use crate::classify::{Breakage, Manner, Phase};
 
 /// RFC 8305, section 5: the Connection Attempt Delay it recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -37,7 +37,7 @@ pub(super) async fn reach(host: &str, port: u16, trust: Option<&Trust>, deadline
     let mut address = None;
     match steps(host, port, trust, deadline, &mut timings, &mut address).await {
         Ok((stream, address)) => Ok(Reached { stream, address, timings }),
-        Err(breakage) => Err(Failed { why: Why::Broken(breakage), timings, address }),
+        Err(Broken { breakage, detail }) => Err(Failed { why: Why::Broken(breakage), detail, timings, address }),
     }
 }
 
@@ -48,9 +48,9 @@ async fn steps(
     deadline: Instant,
     timings: &mut Timings,
     reached: &mut Option<SocketAddr>,
-) -> Result<(Stream, SocketAddr), Breakage> {
+) -> Result<(Stream, SocketAddr), Broken> {
     let begun = Instant::now();
-    let addresses = look_up(host, port, deadline, Phase::Dns).await;
+    let addresses = look_up(host, port, deadline).await;
     if host.parse::<IpAddr>().is_err() {
         timings.dns = Some(begun.elapsed());
     }
@@ -58,13 +58,13 @@ async fn steps(
 
     let begun = Instant::now();
     let connected = timeout_at(deadline.into(), race(&addresses)).await;
-    timings.tcp = Some(begun.elapsed());
+    let took = begun.elapsed();
+    timings.tcp = Some(took);
     let (stream, address) = connected
-        .map_err(|_| Breakage::new(Phase::Tcp, Broke::TimedOut, format_args!("no answer from {}", shown(&addresses))))?
+        .map_err(|_| Broken::new(Breakage::timed_out(Phase::Tcp, took), format_args!("no answer from {}", shown(&addresses))))?
         .map_err(|(error, address)| {
             *reached = Some(address);
-            let breakage = Breakage::from_io(Phase::Tcp, &error);
-            Breakage { detail: format!("connect to {address}: {error}"), ..breakage }
+            Broken::new(Breakage::of(Phase::Tcp, &error), format_args!("connect to {address}: {error}"))
         })?;
     *reached = Some(address);
 
@@ -75,30 +75,25 @@ async fn steps(
     shaken.map(|stream| (stream, address))
 }
 
-/// The addresses of a name, the families in turn, IPv6 first if the system puts it first.
-pub(super) async fn look_up(host: &str, port: u16, deadline: Instant, phase: Phase) -> Result<Vec<SocketAddr>, Breakage> {
+/// The addresses of a name, the families in turn, beginning with the one that the system puts first.
+pub(super) async fn look_up(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, Broken> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
+    let begun = Instant::now();
     let found = timeout_at(deadline.into(), tokio::net::lookup_host((host, port)))
         .await
-        .map_err(|_| Breakage::new(phase, Broke::TimedOut, format_args!("no answer about {host}")))?
-        .map_err(|error| Breakage::new(phase, Broke::NoAddress, format_args!("{host}: {error}")))?;
-    let (mut first, mut second) = (Vec::new(), Vec::new());
-    for address in found {
-        let family_of_first: &mut Vec<SocketAddr> = match first.first() {
-            Some(leader) if SocketAddr::is_ipv4(leader) != address.is_ipv4() => &mut second,
-            _ => &mut first,
-        };
-        family_of_first.push(address);
-    }
+        .map_err(|_| Broken::new(Breakage::timed_out(Phase::Dns, begun.elapsed()), format_args!("no answer about {host}")))?
+        .map_err(|error| Broken::new(Breakage::of(Phase::Dns, &error), format_args!("{host}: {error}")))?;
+    let found: Vec<SocketAddr> = found.collect();
+    let Some(leader) = found.first() else {
+        return Err(Broken::new(Breakage::new(Phase::Dns, Manner::NotFound), format_args!("{host} has no address")));
+    };
+    let (first, second): (Vec<_>, Vec<_>) = found.iter().partition(|address| address.is_ipv4() == leader.is_ipv4());
     let mut second = second.into_iter();
     let mut all: Vec<SocketAddr> = first.into_iter().flat_map(|address| [Some(address), second.next()]).flatten().collect();
     all.extend(second);
     all.truncate(MOST_ADDRESSES);
-    if all.is_empty() {
-        return Err(Breakage::new(phase, Broke::NoAddress, format_args!("{host} has no address")));
-    }
     Ok(all)
 }
 
@@ -140,13 +135,16 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn shake_hands(stream: TcpStream, host: &str, trust: &Trust, deadline: Instant) -> Result<Stream, Breakage> {
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| Breakage::new(Phase::Tls, Broke::Certificate, format_args!("no certificate can be for {host}")))?;
+async fn shake_hands(stream: TcpStream, host: &str, trust: &Trust, deadline: Instant) -> Result<Stream, Broken> {
+    let begun = Instant::now();
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+        let manner = Manner::Certificate("for another name".to_owned());
+        Broken::new(Breakage::new(Phase::Tls, manner), format_args!("no certificate can be for {host}"))
+    })?;
     match timeout_at(deadline.into(), TlsConnector::from(trust.config()).connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(Stream::tls(stream)),
-        Ok(Err(error)) => Err(Breakage::from_io(Phase::Tls, &error)),
-        Err(_) => Err(Breakage::new(Phase::Tls, Broke::TimedOut, "the TLS handshake did not end before the deadline")),
+        Ok(Err(error)) => Err(Broken::new(Breakage::of(Phase::Tls, &error), error)),
+        Err(_) => Err(Broken::new(Breakage::timed_out(Phase::Tls, begun.elapsed()), "the TLS handshake did not end before the deadline")),
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::breakage::{Breakage, Broke, Phase, Spoken};
+use super::Broken;
 use super::stream::Stream;
+use crate::classify::{Breakage, Manner, Phase};
 
 /// The most bytes of an answer's head.
 const LONGEST_HEAD: usize = 64 * 1024;
@@ -57,7 +58,7 @@ impl ConnectReply {
 }
 
 /// Reads the final answer, and a refusal's body as far as it comes soon. What follows a tunnel's head is put back.
-pub(super) async fn read(stream: &mut Stream, deadline: Instant) -> Result<ConnectReply, Breakage> {
+pub(super) async fn read(stream: &mut Stream, deadline: Instant) -> Result<ConnectReply, Broken> {
     let mut seen = Vec::with_capacity(1024);
     let mut interim = 0;
     let mut reply = loop {
@@ -84,7 +85,8 @@ pub(super) async fn read(stream: &mut Stream, deadline: Instant) -> Result<Conne
 }
 
 /// Where the head ends. A lone LF ends a line too: recipients may take it for one (RFC 9112, section 2.2).
-async fn head_end(stream: &mut Stream, seen: &mut Vec<u8>, deadline: Instant) -> Result<usize, Breakage> {
+async fn head_end(stream: &mut Stream, seen: &mut Vec<u8>, deadline: Instant) -> Result<usize, Broken> {
+    let begun = Instant::now();
     let mut looked = 0;
     loop {
         if let Some(end) = blank_line(seen, looked) {
@@ -92,16 +94,16 @@ async fn head_end(stream: &mut Stream, seen: &mut Vec<u8>, deadline: Instant) ->
         }
         looked = seen.len().saturating_sub(3);
         // What can't become an answer is not waited for.
-        let begun = seen.len().min(5);
-        if begun > 0 && seen[..begun] != b"HTTP/"[..begun] {
+        let there = seen.len().min(5);
+        if there > 0 && seen[..there] != b"HTTP/"[..there] {
             return Err(not_a_proxy(seen, "the answer does not begin with HTTP/"));
         }
         if seen.len() >= LONGEST_HEAD {
             return Err(not_a_proxy(seen, "the head of the answer is longer than 64 KiB"));
         }
         match timeout_at(deadline, stream.read_buf(seen)).await {
-            Err(_) => return Err(Breakage::new(Phase::Handshake, Broke::TimedOut, "no answer to CONNECT before the deadline")),
-            Ok(Err(error)) => return Err(Breakage::from_io(Phase::Handshake, &error)),
+            Err(_) => return Err(Broken::new(Breakage::timed_out(Phase::Ask, begun.elapsed()), "no answer to CONNECT before the deadline")),
+            Ok(Err(error)) => return Err(Broken::new(Breakage::of(Phase::Ask, &error), error)),
             Ok(Ok(0)) if seen.is_empty() => {
                 return Err(Breakage::new(
                     Phase::Handshake,
@@ -110,11 +112,15 @@ async fn head_end(stream: &mut Stream, seen: &mut Vec<u8>, deadline: Instant) ->
                 ));
             }
             Ok(Ok(0)) => {
-                return Err(Breakage::new(Phase::Handshake, Broke::Closed, "the connection was closed in the head of the answer"));
+                return Err(closed("the connection was closed in the head of the answer"));
             }
             Ok(Ok(_)) => {}
         }
     }
+}
+
+fn closed(detail: &str) -> Broken {
+    Broken::new(Breakage::new(Phase::Ask, Manner::Closed), detail)
 }
 
 fn blank_line(seen: &[u8], from: usize) -> Option<usize> {
@@ -125,7 +131,7 @@ fn blank_line(seen: &[u8], from: usize) -> Option<usize> {
     })
 }
 
-fn parse(head: &[u8]) -> Result<ConnectReply, Breakage> {
+fn parse(head: &[u8]) -> Result<ConnectReply, Broken> {
     let text: String = head.iter().map(|byte| char::from(*byte)).collect();
     let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
     let status_line = lines.next().unwrap_or_default();
@@ -200,8 +206,8 @@ fn unchunked(mut raw: &[u8]) -> Vec<u8> {
     body
 }
 
-fn not_a_proxy(seen: &[u8], why: &str) -> Breakage {
-    Breakage::new(Phase::Handshake, Broke::NotAProxy(Spoken::of(seen)), format_args!("{why}: {}", begin(seen)))
+fn not_a_proxy(seen: &[u8], why: &str) -> Broken {
+    Broken::new(Breakage::foreign(Phase::Ask, seen), format_args!("{why}: {}", begin(seen)))
 }
 
 /// The first bytes, fit for a log.

@@ -7,11 +7,11 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout_at;
 
-use super::breakage::{Breakage, Broke, Phase, Spoken};
 use super::reach::look_up;
 use super::stream::Stream;
 use super::upstream::{Credentials, Scheme, Target};
 use super::{SocksRefusal, Why};
+use crate::classify::{Breakage, Phase};
 
 const VERSION: u8 = 5;
 const NO_AUTHENTICATION: u8 = 0;
@@ -55,22 +55,23 @@ pub(super) async fn connect(
     target: &Target,
     credentials: Option<&Credentials>,
     deadline: Instant,
-) -> Result<(), Why> {
+) -> Result<(), (Why, String)> {
     let address = match scheme {
         Scheme::Socks5 => {
-            Some(look_up(target.host(), target.port(), deadline, Phase::TargetDns).await.map_err(Why::Broken)?[0].ip())
+            Some(look_up(target.host(), target.port(), deadline).await.map_err(|broken| (Why::TargetName(broken.breakage), broken.detail))?[0].ip())
         }
         _ => target.host().parse().ok(),
     };
     let login = credentials.map(login).transpose()?;
     let request = request(target, address);
+    let begun = Instant::now();
     match timeout_at(deadline.into(), exchange(stream, login.as_deref(), &request)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(Why::Broken(Breakage::new(Phase::Handshake, Broke::TimedOut, "no answer to SOCKS5 before the deadline"))),
+        Err(_) => Err(broken(Breakage::timed_out(Phase::Ask, begun.elapsed()), "no answer to SOCKS5 before the deadline")),
     }
 }
 
-async fn exchange(stream: &mut Stream, login: Option<&[u8]>, request: &[u8]) -> Result<(), Why> {
+async fn exchange(stream: &mut Stream, login: Option<&[u8]>, request: &[u8]) -> Result<(), (Why, String)> {
     let greeting: &[u8] =
         if login.is_some() { &[VERSION, 2, NO_AUTHENTICATION, USER_AND_PASSWORD] } else { &[VERSION, 1, NO_AUTHENTICATION] };
     say(stream, greeting).await?;
@@ -81,11 +82,11 @@ async fn exchange(stream: &mut Stream, login: Option<&[u8]>, request: &[u8]) -> 
             say(stream, login).await?;
             let verdict: [u8; 2] = hear(stream).await?;
             if verdict[1] != 0 {
-                return Err(Why::Socks(SocksRefusal::Login(verdict[1])));
+                return Err(refused(SocksRefusal::Login(verdict[1])));
             }
         }
         // A server that chooses what was not offered wants it; there is nothing to say.
-        (VERSION, NO_METHOD | USER_AND_PASSWORD, _) => return Err(Why::Socks(SocksRefusal::Method)),
+        (VERSION, NO_METHOD | USER_AND_PASSWORD, _) => return Err(refused(SocksRefusal::Method)),
         _ => return Err(not_socks(stream, &chosen).await),
     }
     say(stream, request).await?;
@@ -94,7 +95,7 @@ async fn exchange(stream: &mut Stream, login: Option<&[u8]>, request: &[u8]) -> 
         return Err(not_socks(stream, &head).await);
     }
     if head[1] != 0 {
-        return Err(Why::Socks(SocksRefusal::Reply(head[1])));
+        return Err(refused(SocksRefusal::Reply(head[1])));
     }
     // The bound address says nothing that anybody needs, but it stands in front of the target's bytes.
     let left = match head[3] {
@@ -104,43 +105,47 @@ async fn exchange(stream: &mut Stream, login: Option<&[u8]>, request: &[u8]) -> 
         _ => return Err(not_socks(stream, &head).await),
     };
     let mut bound = [0; 255 + 2];
-    stream.read_exact(&mut bound[..left]).await.map_err(broken)?;
+    stream.read_exact(&mut bound[..left]).await.map_err(failed)?;
     Ok(())
 }
 
-async fn say(stream: &mut Stream, bytes: &[u8]) -> Result<(), Why> {
-    stream.write_all(bytes).await.map_err(broken)?;
-    stream.flush().await.map_err(broken)
+async fn say(stream: &mut Stream, bytes: &[u8]) -> Result<(), (Why, String)> {
+    stream.write_all(bytes).await.map_err(failed)?;
+    stream.flush().await.map_err(failed)
 }
 
-async fn hear<const N: usize>(stream: &mut Stream) -> Result<[u8; N], Why> {
+async fn hear<const N: usize>(stream: &mut Stream) -> Result<[u8; N], (Why, String)> {
     let mut bytes = [0; N];
-    stream.read_exact(&mut bytes).await.map_err(broken)?;
+    stream.read_exact(&mut bytes).await.map_err(failed)?;
     Ok(bytes)
 }
 
-fn broken(error: std::io::Error) -> Why {
-    Why::Broken(Breakage::from_io(Phase::Handshake, &error))
+fn failed(error: std::io::Error) -> (Why, String) {
+    broken(Breakage::of(Phase::Ask, &error), &error.to_string())
+}
+
+fn broken(breakage: Breakage, detail: &str) -> (Why, String) {
+    (Why::Broken(breakage), detail.to_owned())
+}
+
+fn refused(refusal: SocksRefusal) -> (Why, String) {
+    (Why::Socks(refusal), refusal.to_string())
 }
 
 /// Looks a little further, so that it can be said what is spoken instead.
-async fn not_socks(stream: &mut Stream, begun: &[u8]) -> Why {
+async fn not_socks(stream: &mut Stream, begun: &[u8]) -> (Why, String) {
     let mut seen = begun.to_vec();
     let mut more = [0; 16];
     if let Ok(Ok(read)) = tokio::time::timeout(std::time::Duration::from_millis(200), stream.read(&mut more)).await {
         seen.extend_from_slice(&more[..read]);
     }
-    Why::Broken(Breakage::new(
-        Phase::Handshake,
-        Broke::NotAProxy(Spoken::of(&seen)),
-        format_args!("the answer is not SOCKS5: {}", seen.escape_ascii()),
-    ))
+    broken(Breakage::foreign(Phase::Ask, &seen), &format!("the answer is not SOCKS5: {}", seen.escape_ascii()))
 }
 
-fn login(credentials: &Credentials) -> Result<Vec<u8>, Why> {
+fn login(credentials: &Credentials) -> Result<Vec<u8>, (Why, String)> {
     let mut message = vec![1];
     for field in [credentials.expose_user(), credentials.expose_password()] {
-        message.push(u8::try_from(field.len()).map_err(|_| Why::Socks(SocksRefusal::TooLong))?);
+        message.push(u8::try_from(field.len()).map_err(|_| refused(SocksRefusal::TooLong))?);
         message.extend_from_slice(field.as_bytes());
     }
     Ok(message)
