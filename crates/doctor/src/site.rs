@@ -1,8 +1,13 @@
 //! A target's URL: `http://` or `https://`, and credentials that may stand in the wrong place.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use outgate_client::connect::Target;
+
+/// How long this machine's resolver may take for a target.
+const LOOKUP: Duration = Duration::from_secs(5);
 
 /// Where a request is to go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,6 +20,8 @@ pub struct Site {
     pub path: String,
     /// Whether there were a user name and a password in the URL. They are dropped: the doctor sends none to a target.
     pub login: Login,
+    /// The address to ask for in place of the name, which stays in `Host` and in TLS.
+    at: Option<IpAddr>,
 }
 
 /// Whether a target is spoken to in clear.
@@ -67,7 +74,40 @@ impl Site {
         if path.bytes().any(|byte| byte <= b' ' || byte >= 0x7f) {
             return Err("there are characters in its path that must be percent-encoded".to_owned());
         }
-        Ok(Site { security, target, path, login })
+        Ok(Site { security, target, path, login, at: None })
+    }
+
+    /// The same site asked for by this address of its name.
+    pub(crate) fn at_address(&self, address: IpAddr) -> Site {
+        Site { at: Some(address), ..self.clone() }
+    }
+
+    /// The same host at another port.
+    pub(crate) fn at_port(&self, port: u16) -> Site {
+        Site { target: Target::new(self.target.host(), port), ..self.clone() }
+    }
+
+    /// What is connected to.
+    pub(crate) fn place(&self) -> Target {
+        match self.at {
+            Some(address) => Target::new(address.to_string(), self.target.port()),
+            None => self.target.clone(),
+        }
+    }
+
+    /// The whole URL as a proxy is asked for it, in clear.
+    pub(crate) fn absolute(&self) -> String {
+        format!("http://{}{}", self.place(), self.path)
+    }
+
+    /// Its addresses as this machine's resolver knows them; none if the host is an address.
+    pub(crate) async fn addresses(&self) -> Vec<IpAddr> {
+        let host = self.target.host();
+        if host.parse::<IpAddr>().is_ok() {
+            return Vec::new();
+        }
+        let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, self.target.port()))).await;
+        found.ok().and_then(Result::ok).map(|found| found.map(|address| address.ip()).collect()).unwrap_or_default()
     }
 
     /// The value of `Host`: the port only where it is not the scheme's.
