@@ -102,7 +102,12 @@ async fn head_end(stream: &mut Stream, seen: &mut Vec<u8>, deadline: Instant) ->
             return Err(not_a_proxy(seen, "the head of the answer is longer than 64 KiB"));
         }
         match timeout_at(deadline, stream.read_buf(seen)).await {
-            Err(_) => return Err(Broken::new(Breakage::timed_out(Phase::Ask, begun.elapsed()), "no answer to CONNECT before the deadline")),
+            Err(_) => {
+                return Err(Broken::new(
+                    Breakage::timed_out(Phase::Ask, begun.elapsed()),
+                    "no answer to CONNECT before the deadline",
+                ));
+            }
             Ok(Err(error)) => return Err(Broken::new(Breakage::of(Phase::Ask, &error), error)),
             Ok(Ok(0)) if seen.is_empty() => {
                 return Err(Breakage::new(

@@ -57,9 +57,12 @@ pub(super) async fn connect(
     deadline: Instant,
 ) -> Result<(), (Why, String)> {
     let address = match scheme {
-        Scheme::Socks5 => {
-            Some(look_up(target.host(), target.port(), deadline).await.map_err(|broken| (Why::TargetName(broken.breakage), broken.detail))?[0].ip())
-        }
+        Scheme::Socks5 => Some(
+            look_up(target.host(), target.port(), deadline)
+                .await
+                .map_err(|broken| (Why::TargetName(broken.breakage), broken.detail))?[0]
+                .ip(),
+        ),
         _ => target.host().parse().ok(),
     };
     let login = credentials.map(login).transpose()?;
