@@ -2,8 +2,10 @@
 //!
 //! - [`classify`]: evidence of an attempt in, a verdict out: which fault of the catalogue, who told it, how sure that is;
 //! - [`connect`]: a connection through any proxy, with everything that it said on the way;
+//! - [`engine`]: whether a failed request is tried again, when, and through what;
 //! - [`providers`]: what the makers of other proxies say their answers mean, as data.
 
 pub mod classify;
 pub mod connect;
+pub mod engine;
 pub mod providers;

@@ -1,8 +1,10 @@
 //! The gateway's configuration file: raw text to checked settings, all problems in one run.
 
 mod cluster;
+mod metrics;
 mod reader;
 mod readings;
+mod records;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +27,7 @@ use outgate_store_redis::Redis;
 use crate::ledger::LedgerSettings;
 use crate::tls::Clients;
 
+pub(crate) use metrics::Metrics;
 pub(crate) use readings::Readings;
 
 use reader::Section;
@@ -40,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) store: LedgerSettings,
     /// The console's address; port 0 takes a free one.
     pub(crate) console: SocketAddr,
+    /// What is counted, and who may see it.
+    pub(crate) metrics: Metrics,
     /// The gateway, but for its name when the file has none.
     pub(crate) settings: Settings,
     /// Whether a name was given.
@@ -127,12 +132,8 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let sources = egress.list("sources", parse_with("an IP address of this machine")).unwrap_or_default();
     egress.finish();
     let geo = geo(root.section("geo"));
-    let mut records = root.section("records");
-    let keep = records.scalar("enabled", boolean).unwrap_or(true);
-    let folder = records.scalar("folder", infallible).map(PathBuf::from);
-    let records_named = folder.is_some();
-    let folder = folder.unwrap_or_else(|| data.join("records"));
-    records.finish();
+    let records = records::records(root.section("records"), &data);
+    let metrics = metrics::metrics(root.section("metrics"));
     let named = name.is_some();
     let settings = Settings {
         name: name.unwrap_or_default(),
@@ -152,7 +153,8 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         sources,
         geo,
         sharing,
-        records: keep.then_some(folder),
+        counting: metrics.counting,
+        records: records.settings,
         journal: None,
         echo: None,
     };
@@ -160,9 +162,10 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         data,
         store,
         console: console_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
+        metrics,
         settings,
         named,
-        records_named,
+        records_named: records.folder_named,
         readings: Readings::default(),
     })
 }

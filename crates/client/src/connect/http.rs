@@ -45,7 +45,12 @@ pub(super) async fn connect(
         Ok(Err(error)) => {
             return reply::read(stream, deadline.into()).await.map_err(|_| Broken::new(Breakage::of(Phase::Ask, &error), error));
         }
-        Err(_) => return Err(Broken::new(Breakage::timed_out(Phase::Ask, begun.elapsed()), "CONNECT was not taken before the deadline")),
+        Err(_) => {
+            return Err(Broken::new(
+                Breakage::timed_out(Phase::Ask, begun.elapsed()),
+                "CONNECT was not taken before the deadline",
+            ));
+        }
     }
     reply::read(stream, deadline.into()).await
 }

@@ -144,7 +144,10 @@ async fn shake_hands(stream: TcpStream, host: &str, trust: &Trust, deadline: Ins
     match timeout_at(deadline.into(), TlsConnector::from(trust.config()).connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(Stream::tls(stream)),
         Ok(Err(error)) => Err(Broken::new(Breakage::of(Phase::Tls, &error), error)),
-        Err(_) => Err(Broken::new(Breakage::timed_out(Phase::Tls, begun.elapsed()), "the TLS handshake did not end before the deadline")),
+        Err(_) => Err(Broken::new(
+            Breakage::timed_out(Phase::Tls, begun.elapsed()),
+            "the TLS handshake did not end before the deadline",
+        )),
     }
 }
 

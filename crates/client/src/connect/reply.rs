@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Broken;
 use super::stream::Stream;
-use crate::classify::{Breakage, Manner, Phase};
+use crate::classify::{Breakage, Evidence, Fields, Manner, Phase};
 
 /// The most bytes of an answer's head.
 const LONGEST_HEAD: usize = 64 * 1024;
@@ -42,6 +42,17 @@ impl ConnectReply {
     /// The first field of that name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Evidence that has this answer in it.
+    pub fn evidence<'a>(&'a self, evidence: Evidence<'a>) -> Evidence<'a> {
+        Evidence {
+            status: Some(self.status),
+            reason: Some(&self.reason),
+            headers: Fields::from(&self.headers[..]),
+            body: Some(&self.body),
+            ..evidence
+        }
     }
 
     /// The fields as a map; those with a name or value that no map takes are left out.
@@ -102,14 +113,15 @@ async fn head_end(stream: &mut Stream, seen: &mut Vec<u8>, deadline: Instant) ->
             return Err(not_a_proxy(seen, "the head of the answer is longer than 64 KiB"));
         }
         match timeout_at(deadline, stream.read_buf(seen)).await {
-            Err(_) => return Err(Broken::new(Breakage::timed_out(Phase::Ask, begun.elapsed()), "no answer to CONNECT before the deadline")),
+            Err(_) => {
+                return Err(Broken::new(
+                    Breakage::timed_out(Phase::Ask, begun.elapsed()),
+                    "no answer to CONNECT before the deadline",
+                ));
+            }
             Ok(Err(error)) => return Err(Broken::new(Breakage::of(Phase::Ask, &error), error)),
             Ok(Ok(0)) if seen.is_empty() => {
-                return Err(Breakage::new(
-                    Phase::Handshake,
-                    Broke::Closed,
-                    "the connection was closed without an answer to CONNECT",
-                ));
+                return Err(closed("the connection was closed without an answer to CONNECT"));
             }
             Ok(Ok(0)) => {
                 return Err(closed("the connection was closed in the head of the answer"));

@@ -71,7 +71,8 @@ async fn bytes_behind_the_head_belong_to_the_target() {
 
 #[tokio::test]
 async fn refusals_keep_status_reason_fields_and_body() {
-    let reply = refusal(answered(b"HTTP/1.1 453 Exceeded threads limit\r\nX-B: 2\r\nx-a: 1\r\nContent-Length: 4\r\n\r\nfull!").await);
+    let reply =
+        refusal(answered(b"HTTP/1.1 453 Exceeded threads limit\r\nX-B: 2\r\nx-a: 1\r\nContent-Length: 4\r\n\r\nfull!").await);
     assert_eq!((reply.status, reply.reason.as_str()), (453, "Exceeded threads limit"));
     assert_eq!(reply.headers[..2], [("X-B".to_owned(), "2".to_owned()), ("x-a".to_owned(), "1".to_owned())]);
     assert_eq!(reply.body, b"full", "as long as it says");
@@ -110,9 +111,15 @@ async fn other_protocols_are_named() {
         (b"what do you want?\n", Foreign::Unknown),
     ];
     for (bytes, spoken) in cases {
-        assert_eq!(breakage(answered(bytes).await), Breakage::new(Phase::Ask, Manner::Foreign(spoken)), "{}", bytes.escape_ascii());
+        assert_eq!(
+            breakage(answered(bytes).await),
+            Breakage::new(Phase::Ask, Manner::Foreign(spoken)),
+            "{}",
+            bytes.escape_ascii()
+        );
     }
-    let web_server = Script::start(vec![Step::ReadExactly(4), Step::Write(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), Step::Stall]);
+    let web_server =
+        Script::start(vec![Step::ReadExactly(4), Step::Write(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), Step::Stall]);
     let outcome = open(&upstream("socks5h", web_server.address()), &target(), &[], soon()).await;
     assert_eq!(breakage(outcome).manner, Manner::Foreign(Foreign::Http));
 }
@@ -180,7 +187,8 @@ async fn tls_proxies_are_judged_by_the_given_roots() {
     let tunnel = through(&good, &trust).await.expect("a tunnel");
     assert!(tunnel.timings.tls.is_some());
     assert!(tunnel.stream.session().and_then(|session| session.peer_certificates()).is_some());
-    let cases = [(&good, Trust::system(), "unknown issuer"), (&expired, trust.clone(), "expired"), (&other, trust, "for another name")];
+    let cases =
+        [(&good, Trust::system(), "unknown issuer"), (&expired, trust.clone(), "expired"), (&other, trust, "for another name")];
     for (script, trust, why) in cases {
         let found = breakage(through(script, &trust).await);
         assert_eq!(found, Breakage::new(Phase::Tls, Manner::Certificate(why.to_owned())));
