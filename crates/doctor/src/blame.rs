@@ -8,7 +8,7 @@ use crate::chart::Chart;
 use crate::diagnosis::{Diagnosis, Whose};
 use crate::exchange::{self, Ended, Exchange, broken};
 use crate::reach;
-use crate::site::{Security, Site};
+use crate::site::Site;
 
 /// A request that failed through the proxy, and the same one past it.
 pub(crate) struct Suspect<'c, 'a> {
@@ -40,6 +40,9 @@ impl Suspect<'_, '_> {
             && reach::is_portal(reply)
         {
             return reach::portal(format!("a captive portal answers for {}", self.site));
+        }
+        if let Ended::TargetName(_) = self.proxied.ended {
+            return self.resolved_here();
         }
         let Some(slug) = verdict.slug else {
             let sentence = format!("{} through the proxy: {}", self.site, self.proxied.words());
@@ -111,13 +114,22 @@ impl Suspect<'_, '_> {
         format!("{} through the proxy: {} ({what})", self.site, self.proxied.words())
     }
 
+    fn resolved_here(&self) -> Diagnosis {
+        let sentence = format!(
+            "socks5:// resolves the target's name on this machine, and {} can't be resolved here",
+            self.site.target.host()
+        );
+        let next = "Write socks5h:// (with an h) for the proxy: then it resolves the name. If that fails as well, the name is wrong.";
+        Diagnosis::own("resolved_here", Some(Slug::DnsFailed), Whose::You, sentence, next)
+    }
+
     fn direct_words(&self) -> String {
         match self.direct {
             None => "was not asked".to_owned(),
             Some(direct) => match &direct.ended {
                 Ended::Answered(reply) => format!("answers {} {}", reply.status, reply.reason).trim_end().to_owned(),
                 Ended::Broken(breakage) => format!("fails, too: {}", broken(breakage)),
-                Ended::Refused(_) | Ended::Socks(_) => "fails, too".to_owned(),
+                Ended::Refused(_) | Ended::Socks(_) | Ended::TargetName(_) => "fails, too".to_owned(),
             },
         }
     }
@@ -170,7 +182,7 @@ impl Suspect<'_, '_> {
         let denied = match &self.proxied.ended {
             Ended::Refused(reply) => reply.status == 403,
             Ended::Socks(refusal) => *refusal == SocksRefusal::Reply(2),
-            Ended::Answered(_) | Ended::Broken(_) => false,
+            Ended::Answered(_) | Ended::Broken(_) | Ended::TargetName(_) => false,
         };
         let port = self.site.target.port();
         if !denied || port == 443 {
@@ -217,9 +229,4 @@ impl Suspect<'_, '_> {
 /// Whether a proxy that can't resolve a name might say this.
 fn may_be_names(slug: Slug) -> bool {
     matches!(slug.row().layer, Layer::Target | Layer::Gateway | Layer::Exit | Layer::Transport)
-}
-
-/// Whether what the site is asked over lets the target's own answers be told from the proxy's.
-pub(crate) fn is_ambiguous(site: &Site, upstream: &Upstream) -> bool {
-    site.security == Security::Clear && !upstream.scheme().is_socks()
 }

@@ -6,20 +6,20 @@ use jiff::tz::TimeZone;
 
 /// The parts of an X.509 certificate that tell people whose it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Certificate {
+pub(crate) struct Certificate {
     /// Who signed it: common name, else organisation.
-    pub issuer: String,
+    pub(crate) issuer: String,
     /// Whom it is for, as it says itself; modern ones leave it empty.
-    pub subject: String,
+    pub(crate) subject: String,
     /// From when on it holds.
-    pub not_before: Option<Timestamp>,
+    pub(crate) not_before: Option<Timestamp>,
     /// Until when.
-    pub not_after: Option<Timestamp>,
+    pub(crate) not_after: Option<Timestamp>,
 }
 
 impl Certificate {
     /// Reads the DER of RFC 5280, section 4.1, as far as the dates.
-    pub fn read(der: &[u8]) -> Option<Certificate> {
+    pub(crate) fn read(der: &[u8]) -> Option<Certificate> {
         let (_, certificate, _) = element(der)?;
         let (_, signed, _) = element(certificate)?;
         let mut rest = signed;
@@ -48,7 +48,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {
-        0..0x80 => (usize::from(first), rest),
+        0..=0x7f => (usize::from(first), rest),
         // A length in up to four bytes: more is no certificate.
         0x81..=0x84 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;

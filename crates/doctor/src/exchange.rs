@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use outgate_client::classify::{Breakage, Evidence, Fields, Manner, Phase as At, SocksSaid, Verdict, Way, classify};
-use outgate_client::connect::{self, ConnectReply, Reply, SocksRefusal, Stream, Trust, Upstream, Why};
+use outgate_client::connect::{self, ConnectReply, Reply, Scheme, SocksRefusal, Stream, Trust, Upstream, Why};
 use outgate_client::providers::Providers;
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
@@ -54,6 +54,8 @@ pub(crate) enum Ended {
     Socks(SocksRefusal),
     /// Without an answer.
     Broken(Breakage),
+    /// Before anything was asked: `socks5://` looks the target's name up on this machine, which can't.
+    TargetName(Box<connect::Failed>),
 }
 
 /// What every request needs.
@@ -84,7 +86,7 @@ impl Exchange {
     pub(crate) fn reply(&self) -> Option<&ConnectReply> {
         match &self.ended {
             Ended::Answered(reply) | Ended::Refused(reply) => Some(reply),
-            Ended::Socks(_) | Ended::Broken(_) => None,
+            Ended::Socks(_) | Ended::Broken(_) | Ended::TargetName(_) => None,
         }
     }
 
@@ -112,6 +114,7 @@ impl Exchange {
             }
             Ended::Socks(refusal) => evidence.socks = Some(socks_said(*refusal)),
             Ended::Broken(breakage) => evidence.breakage = Some(breakage),
+            Ended::TargetName(failed) => return failed.verdict(Scheme::Socks5, proxy, &target, Providers::builtin()),
         }
         classify(&evidence, Providers::builtin())
     }
@@ -137,6 +140,7 @@ impl Exchange {
             Ended::Refused(reply) => format!("the tunnel was refused: {} {}", reply.status, reply.reason).trim_end().to_owned(),
             Ended::Socks(refusal) => format!("SOCKS5 refused: {refusal}"),
             Ended::Broken(breakage) => broken(breakage),
+            Ended::TargetName(_) => "was not asked for: its name can't be resolved on this machine".to_owned(),
         }
     }
 }
@@ -329,6 +333,7 @@ impl<'a> Course<'a> {
         self.peer = failed.address;
         self.took(failed.timings);
         match failed.why {
+            Why::TargetName(_) => Ended::TargetName(Box::new(failed)),
             Why::Broken(breakage) => Ended::Broken(breakage),
             Why::Refused(reply) => Ended::Refused(reply),
             Why::Socks(refusal) => Ended::Socks(refusal),

@@ -84,7 +84,7 @@ fn login_refused(chart: &Chart<'_>, upstream: &Upstream, exchange: &Exchange) ->
             let asked = chart.hello.as_ref().is_some_and(asks_for_login);
             reply.status == 407 || (reply.status == 401 && asked && upstream.credentials().is_some())
         }
-        Ended::Answered(_) | Ended::Broken(_) => false,
+        Ended::Answered(_) | Ended::Broken(_) | Ended::TargetName(_) => false,
     }
 }
 
@@ -93,7 +93,7 @@ fn asks_for_login(hello: &Exchange) -> bool {
     match &hello.ended {
         Ended::Answered(reply) | Ended::Refused(reply) => reply.status == 407,
         Ended::Socks(refusal) => *refusal == SocksRefusal::Method,
-        Ended::Broken(_) => false,
+        Ended::Broken(_) | Ended::TargetName(_) => false,
     }
 }
 
@@ -247,7 +247,7 @@ fn denial(exchange: &Exchange) -> Option<Denial> {
         Ended::Answered(reply) if exchange.way == Some(Way::Forwarded) => (reply.status == 403).then_some(Denial::Forbidden),
         Ended::Socks(SocksRefusal::Reply(2)) => Some(Denial::Ruleset),
         Ended::Broken(Breakage { phase: At::Ask, manner: Manner::Closed | Manner::Reset }) => Some(Denial::Closed),
-        Ended::Answered(_) | Ended::Socks(_) | Ended::Broken(_) => None,
+        Ended::Answered(_) | Ended::Socks(_) | Ended::Broken(_) | Ended::TargetName(_) => None,
     }
 }
 

@@ -15,18 +15,18 @@ use crate::certificate::Certificate;
 
 /// The certificate that was shown, and what a client that keeps the rules makes of it.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub(crate) struct Shown {
     /// The end entity's certificate as it came: two of them can be compared.
-    pub der: Vec<u8>,
+    pub(crate) der: Vec<u8>,
     /// What it says of itself.
-    pub certificate: Certificate,
+    pub(crate) certificate: Certificate,
     /// Why it is not believed, if it isn't.
-    pub doubt: Option<Doubt>,
+    pub(crate) doubt: Option<Doubt>,
 }
 
 /// Why a certificate is not believed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Doubt {
+pub(crate) enum Doubt {
     /// Nobody this machine believes vouches for it.
     UnknownIssuer,
     /// It is for another name.
@@ -41,7 +41,7 @@ pub enum Doubt {
 
 impl Doubt {
     /// In words that end "the certificate …".
-    pub fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Doubt::UnknownIssuer => "is signed by nobody this machine believes",
             Doubt::OtherName => "is for another name",

@@ -278,6 +278,7 @@ async fn judge(chart: &mut Chart<'_>, anonymous: &Upstream, hello: &Exchange) ->
     let scheme = anonymous.scheme();
     match &hello.ended {
         Ended::Socks(refusal) => Finding::new(Check::Protocol, State::Good, format!("speaks SOCKS5 ({refusal})")),
+        Ended::TargetName(_) => nothing(Check::Protocol),
         Ended::Answered(_) if scheme.is_socks() => Finding::new(Check::Protocol, State::Good, "speaks SOCKS5"),
         Ended::Answered(reply) | Ended::Refused(reply) => answered(chart, anonymous, reply).await,
         Ended::Broken(breakage) => {
@@ -324,7 +325,7 @@ async fn answered(chart: &Chart<'_>, anonymous: &Upstream, reply: &ConnectReply)
     let opens = match &tunnel.ended {
         Ended::Answered(_) => true,
         Ended::Refused(reply) => is_proxy(reply),
-        Ended::Socks(_) | Ended::Broken(_) => false,
+        Ended::Socks(_) | Ended::Broken(_) | Ended::TargetName(_) => false,
     };
     if opens {
         return Finding::new(Check::Protocol, State::Good, "answers CONNECT like a proxy");

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use outgate_client::classify::Confidence;
 
+use crate::chart::Case;
 use crate::checks::{Check, Step};
+use crate::proxy_url::{ProxyUrl, shown};
 use crate::report::{Finding, Health, Report, State, Timing, milliseconds};
 
 /// Whether colours are shown.
@@ -41,10 +43,11 @@ impl Colour {
 /// Lines are wrapped here: most terminals are wider, and most mails are not.
 const WIDTH: usize = 100;
 
-/// The first line.
-pub fn opening(proxy: &str, target: Option<&str>, colour: Colour) -> String {
-    let target = target.map(|target| format!(", target {target}")).unwrap_or_default();
-    colour.ink(Ink::Bold, &format!("Examining {proxy}{target}"))
+/// The first line: what is examined, without credentials.
+pub fn opening(case: &Case, colour: Colour) -> String {
+    let proxy = ProxyUrl::read(&case.proxy).map_or_else(|_| "a URL that can't be read".to_owned(), |url| shown(&url.upstream));
+    let target = case.target.as_ref().map(|target| format!(", target {target}")).unwrap_or_default();
+    colour.ink(Ink::Bold, &format!("Examining {proxy}{target}\n"))
 }
 
 /// The line above a step's findings.

@@ -5,6 +5,7 @@ mod admin;
 mod cli;
 mod config;
 mod data;
+mod doctor;
 mod explain;
 mod follow;
 mod ledger;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         }
         Command::Exit(args) => serve("outgate=info,outgate_exit::agent=off,outgate_exit::keeper=off,warn", run_exit::run(*args)),
         Command::Explain(args) => explain::run(&args),
+        Command::Doctor(args) => serve("warn", doctor::run(*args)),
         Command::Check(args) => match config::load(&args.file) {
             Ok(_) => {
                 println(&format!("{}: fine", args.file.display()));
