@@ -7,11 +7,12 @@ use std::time::{Instant, SystemTime};
 
 use outgate_egress::Egress;
 use outgate_fleet::Outcome;
+use outgate_records::Recorder;
 
 use crate::activity::Activity;
 use crate::gateway::Gateway;
 use crate::pump::Scratch;
-use crate::record::Recorder;
+use crate::record::{Ended, Record};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::upstream::Upstream;
@@ -71,6 +72,14 @@ impl Core {
     pub(crate) fn delivered(&self, upstream: &Upstream, up: u64, down: u64) {
         if let (Some(outcome), Some(lease)) = (delivered(up, down), upstream.lease()) {
             self.gateway.fleet.report(lease, outcome);
+        }
+    }
+
+    /// Hands the record of a request that ended to whoever writes it.
+    pub(crate) fn record(&self, record: &Record, ended: &Ended<'_>) {
+        let mut recorder = self.recorder.borrow_mut();
+        if recorder.is_on() {
+            recorder.write(&record.entry(ended));
         }
     }
 

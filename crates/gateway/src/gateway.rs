@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use outgate_egress::Egress;
 use outgate_faults::Fault;
+use outgate_records::Writer;
 use outgate_store::live::{
     Denied, ExitDoor, ExitStatus, Listing, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
     SharingState, Standing,
@@ -35,7 +36,6 @@ use crate::own::{Counted, denied};
 use crate::peers::{Peers, keep_linked};
 use crate::places::Places;
 use crate::reconfigure::{NewConfiguration, way_out};
-use crate::record::Writer;
 use crate::remembered::Remembered;
 use crate::rotate::Rotations;
 use crate::settings::Settings;
@@ -143,7 +143,7 @@ impl Gateway {
             Some((journal, owed)) => (Some(journal), owed),
             None => (None, Owed::default()),
         };
-        let writer = settings.records.as_deref().map(Writer::open).transpose()?;
+        let writer = settings.records.as_ref().map(|records| Writer::open(&records.folder, records.keep.clone())).transpose()?;
         let epoch = Instant::now();
         let fleet = Fleet::new(&settings, snapshot.exits.clone(), epoch);
         let shares = settings.sharing.as_ref().map(|sharing| Arc::new(Shares::new(sharing.share, epoch)));

@@ -25,7 +25,7 @@ use crate::exit_door::{admit_exit, unasked};
 use crate::foreign::Foreign;
 use crate::gateway::Command;
 use crate::peers::admit_peer;
-use crate::record::Record;
+use crate::record::{Ended, Record};
 use crate::settings::ListenerSettings;
 use crate::stream::Stream;
 
@@ -281,7 +281,7 @@ fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: 
     let _gone = SockRef::from(&io).send(&refusal);
     let record = Record { protocol, status, ..Record::default() };
     let source = peer.ip().to_canonical().to_string();
-    core.recorder.borrow_mut().write(&record, &id, &source, Timestamp::now(), Duration::ZERO, Some(fault));
+    core.record(&record, &Ended { id: &id, client: &source, began: Timestamp::now(), total: Duration::ZERO, fault: Some(fault) });
     core.gateway.tally.count(Some(fault.slug()));
     if Rc::strong_count(leaving) <= MOST_LEAVING {
         let (core, leaving) = (core.clone(), leaving.clone());

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use outgate_egress::{DnsSettings, Guard, Host};
 use outgate_faults::Dialect;
+use outgate_records::write::Keep;
 use outgate_store::shared::Shared;
 use outgate_store::{PoolKind, PoolName};
 
@@ -54,8 +55,8 @@ pub struct Settings {
     pub geo: Option<Arc<Geo>>,
     /// With whom the keys' limits are shared; none when this gateway serves its keys alone.
     pub sharing: Option<Sharing>,
-    /// The folder of the records; none writes none.
-    pub records: Option<PathBuf>,
+    /// The records; none writes none.
+    pub records: Option<RecordSettings>,
     /// The file for usage that the ledger doesn't take; none keeps that in memory.
     pub journal: Option<PathBuf>,
     /// The certificate of `https://echo.outgate/`.
@@ -95,6 +96,15 @@ pub struct Sharing {
     /// The part of every limit that this gateway enforces when it can't be had; none is an equal part for each gateway that was
     /// there last.
     pub share: Option<f64>,
+}
+
+/// Where records are written and how long they are kept.
+#[derive(Clone, Debug)]
+pub struct RecordSettings {
+    /// Their folder.
+    pub folder: PathBuf,
+    /// How long and how much.
+    pub keep: Keep,
 }
 
 /// A door for clients.

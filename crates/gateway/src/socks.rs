@@ -67,6 +67,7 @@ pub(crate) async fn attend(core: &Rc<Core>, client: &mut Client, visit: &mut Vis
         Ok(served) => Some(served),
         Err(Stopped::Gone) => None,
         Err(Stopped::Refused(fault)) => {
+            visit.answers();
             visit.refused(&fault);
             let reply: &[u8] = match turn {
                 Turn::Methods => &[VERSION, NO_ACCEPTABLE_METHOD],
@@ -146,6 +147,7 @@ async fn serve(core: &Rc<Core>, client: &mut Client, visit: &mut Visit, turn: &m
         return Ok(Served::well(After::Gone));
     };
     visit.record.stage = Stage::Accept;
+    visit.answers();
     // From the next line on nothing can be told in-band: the tunnel belongs to the two ends.
     if client.write(&reply(0, upstream.local_address())).await.is_err() {
         visit.record.ended_by = Some("client_lost");

@@ -30,7 +30,7 @@ pub(crate) async fn open(
     let permit = visit.admit(core, client.peer.ip(), caller, target).await?;
     visit.record.stage = Stage::Choose;
     let route = choose(&permit, &visit.settings.sessions, &core.gateway.offers, core.nanos())?;
-    visit.record.stage = Stage::Dial;
+    visit.dials();
     permit.meter.count_tunnel();
     let deadline = Instant::now() + visit.settings.timeouts.setup;
     // Boxed, so that it is given back before the tunnel begins to wait: an open tunnel's task holds the largest of the

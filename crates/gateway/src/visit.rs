@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use outgate_faults::{Fault, raise, success_headers};
+use outgate_records::Times;
 
 use crate::activity::InHand;
 use crate::admit::{Permit, Rules, admit};
@@ -17,7 +18,7 @@ use crate::framing::Framing;
 use crate::gateway::Gateway;
 use crate::head::{Asked, Target, Want};
 use crate::identify::{Caller, identify, prove};
-use crate::record::{Record, Stage};
+use crate::record::{Ended, Record, Stage};
 use crate::remembered::Over;
 use crate::session::Served;
 use crate::sessions::About;
@@ -44,13 +45,14 @@ pub(crate) struct Visit {
 
 impl Visit {
     /// A request that begins now.
-    pub(crate) fn begin(core: &Core, client: &Client, listener: &ListenerSettings) -> Self {
+    pub(crate) fn begin(core: &Core, client: &mut Client, listener: &ListenerSettings) -> Self {
+        let times = Times { tls: client.handshake.take(), ..Times::default() };
         Self {
             id: core.request_id(),
             settings: core.settings(),
             time: Timestamp::now(),
             started: Instant::now(),
-            record: Record { protocol: client.io.protocol(), ..Record::default() },
+            record: Record { protocol: client.io.protocol(), times, ..Record::default() },
             _in_hand: core.activity.begin(),
             activated: listener.activated,
             reusable: false,
@@ -72,7 +74,8 @@ impl Visit {
     /// Writes the request's record.
     pub(crate) fn end(&self, core: &Core, client: &Client, served: &Served) {
         let (total, fault) = (self.started.elapsed(), served.fault.as_ref());
-        core.recorder.borrow_mut().write(&self.record, &self.id, &client.source, self.time, total, fault);
+        let ended = Ended { id: &self.id, client: &client.source, began: self.time, total, fault };
+        core.record(&self.record, &ended);
         core.gateway.tally.count(fault.map(Fault::slug));
         if let Some(fault) = fault {
             let over = Over { at: self.time, request_id: &self.id, client: &client.source, record: &self.record };
@@ -84,7 +87,8 @@ impl Visit {
     pub(crate) fn unasked(core: &Core, peer: SocketAddr, record: Record, fault: &Fault) {
         let source = peer.ip().to_canonical().to_string();
         let id = core.request_id();
-        core.recorder.borrow_mut().write(&record, &id, &source, Timestamp::now(), Duration::ZERO, Some(fault));
+        let total = record.times.tls.unwrap_or_default();
+        core.record(&record, &Ended { id: &id, client: &source, began: Timestamp::now(), total, fault: Some(fault) });
         core.gateway.tally.count(Some(fault.slug()));
     }
 
@@ -147,6 +151,23 @@ impl Visit {
             Some(gateway) if fault.found_at().is_some() && fault.relayed_by().is_none() => fault.with_relayed_by(gateway),
             _ => fault,
         }
+    }
+
+    /// Notes that the way out is about to be dialed: all before was waiting for admission.
+    pub(crate) fn dials(&mut self) {
+        self.record.stage = Stage::Dial;
+        self.record.times.queue = self.started.elapsed();
+    }
+
+    /// How long it is since its head was whole.
+    pub(crate) fn since_head(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Notes that its answer is about to be written: from its head on, that took the set-up.
+    pub(crate) fn answers(&mut self) {
+        let setup = self.since_head();
+        self.record.times.setup.get_or_insert(setup);
     }
 
     /// Notes what a fault says of the way.

@@ -3,6 +3,7 @@
 mod cluster;
 mod reader;
 mod readings;
+mod records;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -127,12 +128,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let sources = egress.list("sources", parse_with("an IP address of this machine")).unwrap_or_default();
     egress.finish();
     let geo = geo(root.section("geo"));
-    let mut records = root.section("records");
-    let keep = records.scalar("enabled", boolean).unwrap_or(true);
-    let folder = records.scalar("folder", infallible).map(PathBuf::from);
-    let records_named = folder.is_some();
-    let folder = folder.unwrap_or_else(|| data.join("records"));
-    records.finish();
+    let records = records::records(root.section("records"), &data);
     let named = name.is_some();
     let settings = Settings {
         name: name.unwrap_or_default(),
@@ -152,7 +148,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         sources,
         geo,
         sharing,
-        records: keep.then_some(folder),
+        records: records.settings,
         journal: None,
         echo: None,
     };
@@ -162,7 +158,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         console: console_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
         settings,
         named,
-        records_named,
+        records_named: records.folder_named,
         readings: Readings::default(),
     })
 }

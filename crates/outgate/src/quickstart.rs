@@ -46,10 +46,9 @@ async fn start(args: &cli::Quickstart, config: config::Config) -> Result<(Statio
     settings.exits = Some(ExitDoorSettings { address: door, tls: None });
     settings.policy.ports.extend(&args.allow_port);
     settings.guard.open(&args.allow_target);
-    settings.records = settings.records.map(|folder| match config.records_named {
-        true => folder,
-        false => args.data.join("records"),
-    });
+    if let Some(records) = settings.records.as_mut().filter(|_| !config.records_named) {
+        records.folder = args.data.join("records");
+    }
     let dns = settings.dns.clone();
     let drain = settings.timeouts.drain.min(DRAIN);
     let station = Station::start(args.data.clone(), config.store, args.console, settings, config.named, Passed::none()).await?;
