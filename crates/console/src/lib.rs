@@ -19,10 +19,12 @@ mod exits;
 mod fields;
 mod follow;
 mod keys;
+pub mod pages;
 mod plans;
 mod problem;
 mod resync;
 pub mod server;
+mod sight;
 mod view;
 
 /// Routes that [`router`] serves beside its own.
@@ -38,3 +40,4 @@ pub use plans::{Patch, PlanPatch};
 pub use problem::Problem;
 pub use resync::Resynced;
 pub use server::Server;
+pub use sight::Sight;
