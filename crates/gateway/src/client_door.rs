@@ -8,6 +8,7 @@ use std::time::Duration;
 use outgate_egress::Host;
 use outgate_faults::fact::Seconds;
 use outgate_faults::raise;
+use outgate_meter::Step;
 use outgate_records::Times;
 use ppp::{HeaderResult, PartialResult};
 use tokio::io::AsyncReadExt;
@@ -72,6 +73,9 @@ pub(crate) async fn enter(core: Rc<Core>, mut io: TcpStream, peer: SocketAddr, l
     let shaken = timeout_at(Instant::now() + timeouts.head, TlsAcceptor::from(tls.clone()).accept(io)).await;
     drop(in_hand);
     let handshake = begun.elapsed();
+    if let (Ok(Ok(_)), Some(meter)) = (&shaken, &core.meter) {
+        meter.time(Step::Tls, handshake);
+    }
     let tls_record = || tls_record(Some(handshake));
     match shaken {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(h2_door::ALPN) => {

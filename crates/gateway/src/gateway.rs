@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use outgate_egress::Egress;
 use outgate_faults::Fault;
+use outgate_meter::Meters;
 use outgate_records::Writer;
 use outgate_store::live::{
     Denied, ExitDoor, ExitStatus, Listing, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
@@ -43,7 +44,6 @@ use crate::settle::{self, Keeping, Settling, settle};
 use crate::shares::Shares;
 use crate::shares::sync::Syncing;
 use crate::shutdown::Drain;
-use crate::tally::Tally;
 use crate::throttle::{ADMIN, Throttle};
 
 /// Orders that wait in an event loop; whoever gives one waits for room.
@@ -73,7 +73,8 @@ pub struct Gateway {
     pub(crate) exit_places: Arc<Places>,
     pub(crate) load: Arc<Load>,
     pub(crate) writer: Option<Arc<Writer>>,
-    pub(crate) tally: Tally,
+    /// What every event loop counts.
+    pub(crate) meters: Arc<Meters>,
     pub(crate) keeping: Arc<Keeping>,
     pub(crate) epoch: Instant,
     /// Where its door for exits is bound.
@@ -150,6 +151,7 @@ impl Gateway {
         let accounts = Arc::new(Accounts::new(snapshot, shares.clone())?);
         let (asks, asked) = mpsc::channel(16);
         let limits = &settings.limits;
+        let meters = Arc::new(Meters::default());
         let gateway = Arc::new(Self {
             throttle: Throttle::new(),
             fleet,
@@ -165,7 +167,7 @@ impl Gateway {
             exit_places: Arc::new(Places::new(limits.exit_connections, limits.connections_per_source)),
             load: Arc::new(Load::new(limits)),
             writer,
-            tally: Tally::new(),
+            meters: meters.clone(),
             keeping: Arc::default(),
             epoch,
             drain: Drain::default(),
@@ -208,7 +210,7 @@ impl Gateway {
         }
         let (stop_settling, stop) = oneshot::channel();
         let name = settings.name.clone();
-        let settling = Settling { accounts, store, gateway: name, keeping: gateway.keeping.clone(), journal, owed };
+        let settling = Settling { meters, accounts, store, gateway: name, keeping: gateway.keeping.clone(), journal, owed };
         let settler = spawn_settler(settling, asked, stop)?;
         let syncing = match (shares, settings.sharing.clone()) {
             (Some(shares), Some(sharing)) => Some(Syncing::begin(gateway.clone(), shares, sharing)?),
@@ -220,11 +222,6 @@ impl Gateway {
     /// What is in force now.
     pub(crate) fn settings(&self) -> Arc<Settings> {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Outcomes so far.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
     }
 
     /// Records lost so far because the disk could not keep up.

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::client::Client;
 use crate::client_door::enter;
 use crate::core::Core;
+use crate::counting::count_unasked;
 use crate::doors::{BACKLOG, ClientDoor, LinkDoor};
 use crate::exit_door::{admit_exit, unasked};
 use crate::foreign::Foreign;
@@ -282,7 +283,7 @@ fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: 
     let record = Record { protocol, status, ..Record::default() };
     let source = peer.ip().to_canonical().to_string();
     core.record(&record, &Ended { id: &id, client: &source, began: Timestamp::now(), total: Duration::ZERO, fault: Some(fault) });
-    core.gateway.tally.count(Some(fault.slug()));
+    count_unasked(core, &record, fault);
     if Rc::strong_count(leaving) <= MOST_LEAVING {
         let (core, leaving) = (core.clone(), leaving.clone());
         spawn_local(async move {

@@ -164,6 +164,7 @@ async fn serve(
         let permit = visit.admit(core, client.peer.ip(), caller, &target).await?;
         visit.record.stage = Stage::Choose;
         let route = choose(&permit, &settings.sessions, &gateway.offers, core.nanos())?;
+        visit.wants(&route);
         visit.dials();
         let deadline = Instant::now() + settings.timeouts.setup;
         permit.meter.count_request();
@@ -197,6 +198,7 @@ async fn serve(
     let accepted = format!("HTTP/1.1 200 Connection established\r\n{}\r\n", visit.own_fields(&settings.name, None, None));
     visit.record.status = Some(200);
     visit.answers();
+    visit.count_answer(core);
     // From the next line on nothing can be told in-band: the tunnel belongs to the two ends.
     if client.write(accepted.as_bytes()).await.is_err() {
         visit.record.ended_by = Some("client_lost");
@@ -234,6 +236,7 @@ async fn exchange(
         // Asked for once the target's head is here, and for nothing else.
         let own_fields = |status, before: Option<&str>| {
             answered.set(Some(visit.since_head()));
+            visit.count_answer(core);
             visit.own_fields(&settings.name, before, Some(status))
         };
         let exchange = Exchange {
@@ -340,6 +343,7 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
     };
     visit.record.status = Some(answer.status);
     visit.answers();
+    visit.count_refusal(core);
     visit.refused(&fault);
     let after = match client.write(&answer.to_http1(body, wanted)).await {
         Ok(()) => after,

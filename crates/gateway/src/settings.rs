@@ -55,6 +55,8 @@ pub struct Settings {
     pub geo: Option<Arc<Geo>>,
     /// With whom the keys' limits are shared; none when this gateway serves its keys alone.
     pub sharing: Option<Sharing>,
+    /// Whether what requests do is counted, for metrics, signals and pages.
+    pub counting: Counting,
     /// The records; none writes none.
     pub records: Option<RecordSettings>,
     /// The file for usage that the ledger doesn't take; none keeps that in memory.
@@ -80,6 +82,7 @@ impl Settings {
             pools: present.pools.clone(),
             sharing: present.sharing.clone(),
             default_pool: present.default_pool.clone(),
+            counting: present.counting,
             records: present.records.clone(),
             journal: present.journal.clone(),
             echo: present.echo.clone(),
@@ -96,6 +99,16 @@ pub struct Sharing {
     /// The part of every limit that this gateway enforces when it can't be had; none is an equal part for each gateway that was
     /// there last.
     pub share: Option<f64>,
+}
+
+/// Whether something is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counting {
+    /// It is.
+    #[default]
+    On,
+    /// It is not.
+    Off,
 }
 
 /// Where records are written and how long they are kept.

@@ -30,6 +30,7 @@ pub(crate) async fn open(
     let permit = visit.admit(core, client.peer.ip(), caller, target).await?;
     visit.record.stage = Stage::Choose;
     let route = choose(&permit, &visit.settings.sessions, &core.gateway.offers, core.nanos())?;
+    visit.wants(&route);
     visit.dials();
     permit.meter.count_tunnel();
     let deadline = Instant::now() + visit.settings.timeouts.setup;

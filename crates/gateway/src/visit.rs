@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use outgate_faults::{Fault, raise, success_headers};
 use outgate_records::Times;
+use outgate_store::Country;
 
 use crate::activity::InHand;
 use crate::admit::{Permit, Rules, admit};
 use crate::client::{Client, MOST_UNWANTED};
 use crate::core::Core;
+use crate::counting::count_unasked;
 use crate::credentials::Claim;
 use crate::dial::{Dialed, Undialed};
 use crate::framing::Framing;
@@ -33,6 +35,8 @@ pub(crate) struct Visit {
     time: Timestamp,
     started: Instant,
     pub(crate) record: Record,
+    /// The country that it is to go out from, where one was asked for.
+    pub(crate) wanted: Option<Country>,
     _in_hand: InHand,
     /// Whether its listener goes on at this gateway's successor.
     activated: bool,
@@ -53,6 +57,7 @@ impl Visit {
             time: Timestamp::now(),
             started: Instant::now(),
             record: Record { protocol: client.io.protocol(), times, ..Record::default() },
+            wanted: None,
             _in_hand: core.activity.begin(),
             activated: listener.activated,
             reusable: false,
@@ -76,7 +81,7 @@ impl Visit {
         let (total, fault) = (self.started.elapsed(), served.fault.as_ref());
         let ended = Ended { id: &self.id, client: &client.source, began: self.time, total, fault };
         core.record(&self.record, &ended);
-        core.gateway.tally.count(fault.map(Fault::slug));
+        self.count_end(core, total, fault);
         if let Some(fault) = fault {
             let over = Over { at: self.time, request_id: &self.id, client: &client.source, record: &self.record };
             core.gateway.remembered.note_fault(&core.gateway.accounts, &over, fault);
@@ -89,7 +94,7 @@ impl Visit {
         let id = core.request_id();
         let total = record.times.tls.unwrap_or_default();
         core.record(&record, &Ended { id: &id, client: &source, began: Timestamp::now(), total, fault: Some(fault) });
-        core.gateway.tally.count(Some(fault.slug()));
+        count_unasked(core, &record, fault);
     }
 
     /// Finds out who asks by a request's credentials.

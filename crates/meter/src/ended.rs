@@ -61,12 +61,9 @@ pub struct Times {
     pub dns: Option<Duration>,
     /// The connection to the target, or the tunnel through an exit.
     pub connect: Option<Duration>,
-    /// From its complete head until the target was reached, or it was told that it can't be. None if it got no further than
-    /// admission: a refusal in no time says nothing of the way.
-    pub setup: Option<Duration>,
     /// Until the first byte of the target's answer, from when the request was sent.
     pub first_byte: Option<Duration>,
-    /// All of it.
+    /// All of it, of a tunnel that was opened or a request that was sent.
     pub total: Option<Duration>,
 }
 
@@ -82,7 +79,8 @@ pub enum Step {
     Connect,
     /// A client's TLS handshake; once per connection.
     Tls,
-    /// [`Times::setup`].
+    /// From a complete head to the answer: counted by [`Meter::answered`](crate::Meter::answered) and
+    /// [`Meter::refused`](crate::Meter::refused) when it is given.
     Setup,
     /// [`Times::first_byte`].
     FirstByte,

@@ -1,5 +1,7 @@
 //! How things stand at one moment, beside what was counted.
 
+use std::time::Duration;
+
 use crate::snapshot::Country;
 
 /// How a program stands at one moment. What it has nothing of stays at its default.
@@ -15,6 +17,8 @@ pub struct Gauges {
     pub memory: Room,
     /// Whether memory is short, so that new requests are refused.
     pub memory_short: bool,
+    /// What the system knows of the process.
+    pub process: Process,
     /// The exits that are connected.
     pub exits: Vec<Exits>,
     /// Keys in force.
@@ -45,6 +49,17 @@ impl Room {
     }
 }
 
+/// What the system knows of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// CPU time so far.
+    pub cpu: Option<Duration>,
+    /// Open file descriptors.
+    pub open_files: Option<u64>,
+    /// As many may be open.
+    pub most_files: Option<u64>,
+}
+
 /// A number of connected exits that are alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Exits {
@@ -52,12 +67,14 @@ pub struct Exits {
     pub pool: String,
     /// Their country.
     pub country: Country,
-    /// `well`, `ejected`, `draining`… in words of the fleet's.
+    /// `healthy`, `slow_start` or `ejected`.
     pub health: &'static str,
     /// How many.
     pub exits: u64,
     /// Tunnels open through them.
     pub tunnels: u64,
+    /// As many may be; none: one of them has no bound.
+    pub capacity: Option<u64>,
 }
 
 /// How it stands with records.

@@ -79,6 +79,11 @@ impl Histogram {
         self.buckets.iter().take(last + 1).sum()
     }
 
+    /// How many are longer than a bound, which is taken as by [`Histogram::at_most`].
+    pub fn above(&self, bound: Duration) -> u64 {
+        self.count - self.at_most(bound)
+    }
+
     /// Adds what another one counted.
     pub fn merge(&mut self, other: &Histogram) {
         if other.buckets.len() > self.buckets.len() {

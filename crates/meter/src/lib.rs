@@ -12,14 +12,18 @@
 //! is shown, in `exposition`, and a row in docs/metrics.md, which a test holds against it.
 
 mod ended;
+mod exposition;
+pub mod families;
 mod gauges;
 mod histogram;
 mod meter;
+mod page;
 mod snapshot;
 mod tally;
 
 pub use ended::{Ended, Kind, Step, Times};
-pub use gauges::{Exits, Gauges, Records, Room, Sharing, Usage};
+pub use exposition::{Countries, Exposition, Format, Role};
+pub use gauges::{Exits, Gauges, Process, Records, Room, Sharing, Usage};
 pub use histogram::Histogram;
 pub use meter::{Meter, Meters};
 pub use snapshot::{Country, MOST_PLACES, MOST_POOLS, Moved, OTHER, Place, Placed, Snapshot, Way};

@@ -1,7 +1,6 @@
 //! Counts what ends on one event loop, and puts the loops' counts together when somebody asks.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,15 +12,14 @@ use crate::tally::Tally;
 /// What one event loop counts. Only that loop counts on it, so its lock is free but for the moment in which a snapshot is taken,
 /// and no cache line goes back and forth between cores.
 #[derive(Debug, Default)]
-pub struct Meter {
-    counts: Mutex<Counts>,
-    up: AtomicU64,
-    down: AtomicU64,
-}
+pub struct Meter(Mutex<Counts>);
 
-/// The meters of all event loops.
+/// The meters of all event loops, and the payload of all pools.
 #[derive(Debug, Default)]
-pub struct Meters(Mutex<Vec<Arc<Meter>>>);
+pub struct Meters {
+    loops: Mutex<Vec<Arc<Meter>>>,
+    moved: Mutex<BTreeMap<Arc<str>, Moved>>,
+}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -36,14 +34,27 @@ impl Meters {
     /// A meter for one more event loop.
     pub fn add(&self) -> Arc<Meter> {
         let meter = Arc::new(Meter::default());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(meter.clone());
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner).push(meter.clone());
         meter
+    }
+
+    /// Counts payload that moved, in bytes, whether or not its requests have ended. Not for the way of a byte: whoever counts
+    /// bytes anyway tells them here now and then.
+    pub fn moved(&self, pool: &str, up: u64, down: u64) {
+        let mut pools = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = Moved { up, down };
+        if let Some(moved) = pools.get_mut(pool) {
+            return moved.add(more);
+        }
+        let name = if pools.len() < MOST_POOLS { pool } else { OTHER };
+        pools.entry(name.into()).or_default().add(more);
     }
 
     /// What all of them counted up to now.
     pub fn snapshot(&self) -> Snapshot {
-        let meters = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut all = Snapshot::default();
+        let meters = self.loops.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut all = Snapshot { moved, ..Snapshot::default() };
         meters.iter().for_each(|meter| all.merge(&meter.snapshot()));
         all
     }
@@ -52,33 +63,28 @@ impl Meters {
 impl Meter {
     /// Counts a request that ended.
     pub fn count(&self, ended: &Ended<'_>) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).count(ended);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).count(ended);
     }
 
     /// Counts a step that is no single request's: a TLS handshake.
     pub fn time(&self, step: Step, duration: Duration) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).steps[step as usize].add(duration);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).steps[step as usize].add(duration);
     }
 
     /// Counts that a request got its answer, so long after its head was complete: a tunnel's 200, the head of a target's response.
     /// Counted when it happens: a tunnel may end hours later, and what failed is counted at once.
     pub fn answered(&self, pool: &str, country: Option<&str>, took: Duration) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).answered(pool, country, took);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).answered(pool, country, took);
     }
 
-    /// Counts payload while it moves. Only the meter's own event loop calls it: what it adds to nobody else writes.
-    pub fn moved(&self, up: u64, down: u64) {
-        for (counter, more) in [(&self.up, up), (&self.down, down)] {
-            if more > 0 {
-                counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
-            }
-        }
+    /// Counts that a request which was dialled got a fault for an answer, so long after its head was complete.
+    pub fn refused(&self, pool: &str, country: Option<&str>, took: Duration) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).refused(pool, country, took);
     }
 
-    /// What was counted up to now.
+    /// What was counted up to now. Payload that moves is not among it: that is [`Meters::moved`].
     pub fn snapshot(&self) -> Snapshot {
-        let moved = Moved { up: self.up.load(Relaxed), down: self.down.load(Relaxed) };
-        Snapshot { moved, ..self.counts.lock().unwrap_or_else(PoisonError::into_inner).show() }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).show()
     }
 }
 
@@ -88,22 +94,18 @@ impl Counts {
         self.ways.entry((ended.protocol, ended.kind, pool)).or_default().count(ended);
         let times = &ended.times;
         if ended.pool.is_some() {
-            let placed = self.placed(pool, Country::of(ended.country));
-            placed.tally.count(ended);
-            if let Some(setup) = times.setup {
-                placed.setup.add(setup);
-            }
+            self.placed(pool, Country::of(ended.country)).tally.count(ended);
         }
         let (forward, tunnel) = match ended.kind {
-            Kind::Forward => (times.total, None),
-            Kind::Tunnel if ended.status.is_some_and(|status| status < 300) => (None, times.total),
-            Kind::Tunnel | Kind::Unasked => (None, None),
+            // Switched to another protocol, it is a tunnel.
+            Kind::Forward if ended.status != Some(101) => (times.total, None),
+            Kind::Forward | Kind::Tunnel => (None, times.total),
+            Kind::Unasked => (None, None),
         };
         let timed = [
             (Step::Queue, times.queue),
             (Step::Dns, times.dns),
             (Step::Connect, times.connect),
-            (Step::Setup, times.setup),
             (Step::FirstByte, times.first_byte),
             (Step::Forward, forward),
             (Step::Tunnel, tunnel),
@@ -116,8 +118,19 @@ impl Counts {
     }
 
     fn answered(&mut self, pool: &str, country: Option<&str>, took: Duration) {
+        self.set_up(pool, country, took).answer.add(took);
+    }
+
+    fn refused(&mut self, pool: &str, country: Option<&str>, took: Duration) {
+        self.set_up(pool, country, took);
+    }
+
+    fn set_up(&mut self, pool: &str, country: Option<&str>, took: Duration) -> &mut Placed {
+        self.steps[Step::Setup as usize].add(took);
         let pool = self.number(Some(pool));
-        self.placed(pool, Country::of(country)).answer.add(took);
+        let placed = self.placed(pool, Country::of(country));
+        placed.setup.add(took);
+        placed
     }
 
     /// The number of a pool.
@@ -153,7 +166,7 @@ impl Counts {
             let place = Place { pool: pool(number), country: *country };
             (place, placed.clone())
         });
-        Snapshot { ways: ways.collect(), places: places.collect(), steps: self.steps.clone(), moved: Moved::default() }
+        Snapshot { ways: ways.collect(), places: places.collect(), steps: self.steps.clone(), moved: BTreeMap::new() }
     }
 }
 
@@ -164,7 +177,7 @@ mod tests {
     use outgate_faults::Slug;
 
     fn ended<'a>(pool: &'a str, country: &'a str) -> Ended<'a> {
-        let times = Times { setup: Some(Duration::from_millis(3)), total: Some(Duration::from_secs(2)), ..Times::default() };
+        let times = Times { total: Some(Duration::from_secs(2)), ..Times::default() };
         Ended {
             protocol: "http",
             kind: Kind::Tunnel,
@@ -183,10 +196,12 @@ mod tests {
     fn what_two_loops_count_is_one_sum_and_differences_are_what_happened() {
         let meters = Meters::default();
         let (one, other) = (meters.add(), meters.add());
-        one.count(&ended("residential", "us"));
-        other.count(&ended("residential", "us"));
+        for meter in [&one, &other] {
+            meter.answered("residential", Some("us"), Duration::from_millis(3));
+            meter.count(&ended("residential", "us"));
+        }
         other.time(Step::Tls, Duration::from_millis(1));
-        one.moved(5, 0);
+        meters.moved("residential", 5, 0);
         let before = meters.snapshot();
         assert_eq!(before.total().requests(), 2);
         assert_eq!(before.pool("residential").bytes_down, 40);
@@ -198,13 +213,17 @@ mod tests {
         );
 
         let refused = Ended { slug: Some(Slug::NoExit), status: Some(502), country: Some("de"), ..ended("residential", "") };
+        let refused = Ended { times: Times::default(), ..refused };
+        other.refused("residential", Some("de"), Duration::from_millis(1));
         other.count(&refused);
-        other.moved(0, 7);
+        meters.moved("residential", 0, 7);
         let between = &meters.snapshot() - &before;
         assert_eq!((between.total().requests(), between.total().of(Slug::NoExit)), (1, 1));
         assert_eq!(between.places.keys().map(|place| place.country.as_str()).collect::<Vec<_>>(), ["de"]);
-        assert_eq!(between.moved, Moved { up: 0, down: 7 });
+        assert_eq!(between.moved(), Moved { up: 0, down: 7 });
         assert_eq!(between.step(Step::Tunnel).count(), 0, "it was never opened");
+        let (setups, answers) = between.places.values().fold((0, 0), |(s, a), p| (s + p.setup.count(), a + p.answer.count()));
+        assert_eq!((setups, answers, between.step(Step::Setup).count()), (1, 0, 1));
         assert_eq!(&meters.snapshot() - &meters.snapshot(), Snapshot::default());
     }
 

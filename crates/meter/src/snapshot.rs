@@ -18,8 +18,8 @@ pub struct Snapshot {
     pub places: BTreeMap<Place, Placed>,
     /// How long each step took, over all requests; `steps[Step::Dns as usize]`, or [`Snapshot::step`].
     pub steps: [Histogram; Step::COUNT],
-    /// Payload that was moved in both directions, in bytes, counted while it moves: that of open tunnels too.
-    pub moved: Moved,
+    /// Payload by pool, counted while it moves: that of open tunnels too.
+    pub moved: BTreeMap<Arc<str>, Moved>,
 }
 
 /// Payload in bytes, by direction.
@@ -56,9 +56,9 @@ pub struct Place {
 pub struct Placed {
     /// How its requests ended.
     pub tally: Tally,
-    /// Their set-ups.
+    /// From complete heads to answers, faults among them, of whatever was dialled.
     pub setup: Histogram,
-    /// Their answers, from the complete head on, counted when they were given; see [`Meter::answered`](crate::Meter::answered).
+    /// The same of what went well, so far: see [`Meter::answered`](crate::Meter::answered).
     pub answer: Histogram,
 }
 
@@ -129,13 +129,17 @@ impl Snapshot {
         all
     }
 
+    /// Payload of all pools.
+    pub fn moved(&self) -> Moved {
+        self.moved.values().fold(Moved::default(), |all, moved| Moved { up: all.up + moved.up, down: all.down + moved.down })
+    }
+
     /// Adds what another one counted, on another event loop or at another time.
     pub fn merge(&mut self, other: &Snapshot) {
         other.ways.iter().for_each(|(way, tally)| self.ways.entry(way.clone()).or_default().merge(tally));
         other.places.iter().for_each(|(place, placed)| self.places.entry(place.clone()).or_default().merge(placed));
         self.steps.iter_mut().zip(&other.steps).for_each(|(here, there)| here.merge(there));
-        self.moved.up += other.moved.up;
-        self.moved.down += other.moved.down;
+        other.moved.iter().for_each(|(pool, moved)| self.moved.entry(pool.clone()).or_default().add(*moved));
     }
 
     /// What was counted since `earlier`, an older snapshot of the same meters.
@@ -147,15 +151,23 @@ impl Snapshot {
             let (setup, answer) = (now.setup.since(&before.setup), now.answer.since(&before.answer));
             (place.clone(), Placed { tally: now.tally.since(&before.tally), setup, answer })
         });
+        let moved = self.moved.iter().map(|(pool, now)| {
+            let before = earlier.moved.get(pool).copied().unwrap_or_default();
+            (pool.clone(), Moved { up: now.up.saturating_sub(before.up), down: now.down.saturating_sub(before.down) })
+        });
         Snapshot {
             ways: ways.filter(|(_, tally)| tally.requests() > 0).collect(),
-            places: places.filter(|(_, placed)| placed.tally.requests() + placed.answer.count() > 0).collect(),
+            places: places.filter(|(_, placed)| placed.tally.requests() + placed.setup.count() > 0).collect(),
             steps: std::array::from_fn(|at| self.steps[at].since(&earlier.steps[at])),
-            moved: Moved {
-                up: self.moved.up.saturating_sub(earlier.moved.up),
-                down: self.moved.down.saturating_sub(earlier.moved.down),
-            },
+            moved: moved.filter(|(_, moved)| *moved != Moved::default()).collect(),
         }
+    }
+}
+
+impl Moved {
+    pub(crate) fn add(&mut self, more: Moved) {
+        self.up += more.up;
+        self.down += more.down;
     }
 }
 

@@ -16,8 +16,8 @@ use outgate_egress::{DnsSettings, Guard};
 use outgate_faults::{Dialect, DialectSpec, FaultSpec, ReasonStyle, Slug};
 use outgate_gateway::policy::{Effect, Policy, Rule};
 use outgate_gateway::settings::{
-    ExitDoorSettings, FleetRules, Geo, HeadLimits, Limits, ListenerSettings, MemoryBound, PeerAddress, PoolSettings, Protocols,
-    SessionRules, Settings, Sharing, Timeouts,
+    Counting, ExitDoorSettings, FleetRules, Geo, HeadLimits, Limits, ListenerSettings, MemoryBound, PeerAddress, PoolSettings,
+    Protocols, SessionRules, Settings, Sharing, Timeouts,
 };
 use outgate_store::amount::{parse_bytes, parse_duration};
 use outgate_store::{PoolKind, PoolName, PortRange};
@@ -148,6 +148,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         sources,
         geo,
         sharing,
+        counting: Counting::On,
         records: records.settings,
         journal: None,
         echo: None,

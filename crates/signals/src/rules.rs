@@ -9,11 +9,11 @@ use std::time::Duration;
 /// ours, and the comment says why.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rules {
-    /// The mean set-up time that is too long: 2 s.
+    /// The mean time until an answer that is too long: 2 s.
     pub mean: Duration,
-    /// The 99th percentile of set-up times that is too long: 5 s.
+    /// The 99th percentile of it that is too long: 5 s.
     pub p99: Duration,
-    /// The share of a bound (connections, requests in flight, an exit pool's tunnels, memory) that is too near to it: 80 %.
+    /// The share of a bound (connections, requests in flight) that is too near to it: 80 %.
     pub queue: f64,
     /// The median name resolution that is too long: 200 ms.
     pub dns: Duration,
