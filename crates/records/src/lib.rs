@@ -12,6 +12,7 @@
 //! 3. where somebody knows its value.
 
 mod entry;
+mod files;
 mod filter;
 pub mod read;
 mod record;
