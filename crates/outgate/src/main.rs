@@ -14,6 +14,7 @@ mod quickstart;
 mod reload;
 mod run_exit;
 mod run_gateway;
+mod sight;
 mod station;
 mod store_command;
 mod tls;
