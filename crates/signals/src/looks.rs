@@ -1,7 +1,8 @@
 //! One look at everything that is watched: each value against its threshold.
 //!
 //! Rates are judged by what is certain of them, not by what they happen to be: a share counts as over a threshold when it is so
-//! with 97.5 % certainty (the lower end of Wilson's interval). Three failures of twenty requests are no outage.
+//! with all but certainty (the lower end of Wilson's interval): there are tens of thousands of looks in a week, and chance has to
+//! pass for none of them. Six failures of fifty requests are no outage.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -61,25 +62,25 @@ pub(crate) struct View<'a> {
     pub(crate) had_exits: &'a BTreeMap<String, Timestamp>,
 }
 
+/// Whose requests a series is of.
+type Of<'a> = &'a dyn Fn(&Slice) -> Option<&Series>;
+
 /// Looks at everything. What all of the gateway shows comes before its pools, and pools before their countries.
 pub(crate) fn looks(view: &View<'_>) -> Vec<Look> {
     let reach = Reach::of(view.rules);
     let mut looks = Vec::new();
     let recent = view.window.least(reach);
-    let all = view.window.series(reach, |slice| Some(&slice.all));
-    of_series(view, Scope::Gateway, &all, &recent, &mut looks);
+    of_series(view, Scope::Gateway, &|slice| Some(&slice.all), &recent, &mut looks);
     looks.push(names(view, reach));
     looks.push(client_tls(view, reach));
-    looks.extend(view.standing.bounds().map(|(name, part, room)| {
+    looks.extend(view.standing.bounds().map(|(scope, part, room)| {
         let note = room.bound.map(|bound| format!("{} of {bound}", room.taken));
-        let bound = Scope::Bound(name.to_owned());
-        Look { note, ..plain(Kind::Queue, bound, Some(part), view.rules.queue, Cause::Capacity, view.rules) }
+        Look { note, ..plain(Kind::Queue, scope.clone(), Some(part), view.rules.queue, Cause::Capacity, view.rules) }
     }));
     looks.extend(flags(view));
     let (pools, countries) = view.window.scopes();
     for pool in pools {
-        let series = view.window.series(reach, |slice| slice.pools.get(pool.as_str()));
-        of_series(view, Scope::Pool(pool), &series, &recent, &mut looks);
+        of_series(view, Scope::Pool(pool.clone()), &|slice| slice.pools.get(pool.as_str()), &recent, &mut looks);
     }
     looks.extend(exits_gone(view));
     for (pool, country) in countries {
@@ -96,12 +97,11 @@ fn shown(country: Country) -> String {
 }
 
 /// Errors and latency of the gateway or of a pool.
-fn of_series(view: &View<'_>, scope: Scope, series: &Series, recent: &Slice, looks: &mut Vec<Look>) {
+fn of_series(view: &View<'_>, scope: Scope, of: Of<'_>, recent: &Slice, looks: &mut Vec<Look>) {
     let rules = view.rules;
-    let usual = usual(view.history, view.now, scope.pool());
+    let series = view.window.series(Reach::of(rules), of);
     let slow = slow_because(&scope, recent);
     looks.push(errors(view, scope.clone(), &series.counts));
-    looks.extend(errors_jump(view, scope.clone(), &series.counts, usual));
     let answer = &series.answer;
     let samples = answer.count();
     let enough = samples >= rules.samples;
@@ -115,11 +115,11 @@ fn of_series(view: &View<'_>, scope: Scope, series: &Series, recent: &Slice, loo
         look.found = Found::Between;
     }
     looks.push(Look { samples, ..look });
-    if let Some(usual) = usual.answer {
-        let reference = usual.max(LATENCY_FLOOR);
-        let times = measured(answer.quantile(0.5)).map(|median| median / reference);
-        let note = Some(format!("usual at this hour: {:.0} ms", usual * 1e3));
-        looks.push(Look { samples, note, ..plain(Kind::LatencyJump, scope, times, rules.jump, slow, rules) });
+    let usual = usual(view.history, view.now, scope.pool());
+    if usual != Usual::default() {
+        let series = view.window.series(Reach::of_jumps(rules), of);
+        looks.extend(errors_jump(view, scope.clone(), &series.counts, usual));
+        looks.extend(latency_jump(view, scope, &series.answer, usual, slow));
     }
 }
 
@@ -152,6 +152,16 @@ fn errors_jump(view: &View<'_>, scope: Scope, counts: &Counts, usual: Usual) -> 
     let mostly = leading(counts).map(|leading| format!("; {leading}")).unwrap_or_default();
     let note = Some(format!("usual at this hour: {:.1} %{mostly}", usual * 100.0));
     Some(Look { samples: asked, note, ..look })
+}
+
+fn latency_jump(view: &View<'_>, scope: Scope, answer: &Histogram, usual: Usual, slow: Cause) -> Option<Look> {
+    let rules = view.rules;
+    let usual = usual.answer?;
+    let samples = answer.count();
+    let median = answer.quantile(0.5).filter(|_| samples >= rules.samples);
+    let times = median.map(|median| median.as_secs_f64() / usual.max(LATENCY_FLOOR));
+    let note = Some(format!("usual at this hour: {:.0} ms", usual * 1e3));
+    Some(Look { samples, note, ..plain(Kind::LatencyJump, scope, times, rules.jump, slow, rules) })
 }
 
 fn leading(counts: &Counts) -> Option<String> {
@@ -239,9 +249,9 @@ fn slow_because(scope: &Scope, recent: &Slice) -> Cause {
     steps.into_iter().max_by_key(|(time, _)| *time).map_or(Cause::Targets, |(_, cause)| cause)
 }
 
-/// The share that is at least behind so many of so many, with 97.5 % certainty (Wilson 1927).
+/// The share that is at least behind so many of so many, but for a chance of one in a thousand (Wilson 1927).
 fn certainly(of: u64, samples: u64) -> f64 {
-    const Z: f64 = 1.96;
+    const Z: f64 = 3.0;
     if samples == 0 {
         return 0.0;
     }

@@ -24,7 +24,9 @@ pub struct Rules {
     pub errors: f64,
     /// How many times the same hour's usual value is a jump: 3.
     pub jump: f64,
-    /// How far back a value is taken from: 60 s, and farther while there are fewer than `samples`.
+    /// How far back a value is taken from: 40 s, and farther while there are fewer than four times `samples`. Long enough that ten bad seconds
+    /// stay below the threshold, short enough that it is told within a minute. What is compared with the usual is from
+    /// [`Rules::JUMP_WINDOW`].
     pub window: Duration,
     /// Up to how far back samples are looked for: 15 min.
     pub look_back: Duration,
@@ -49,6 +51,11 @@ pub struct Raise {
     pub of: u32,
 }
 
+impl Rules {
+    /// How far back a value is taken from that is compared with what is usual: a jump is something that lasts.
+    pub const JUMP_WINDOW: Duration = Duration::from_secs(300);
+}
+
 impl Default for Rules {
     fn default() -> Self {
         Self {
@@ -59,7 +66,7 @@ impl Default for Rules {
             tls: Duration::from_millis(500),
             errors: 0.05,
             jump: 3.0,
-            window: Duration::from_secs(60),
+            window: Duration::from_secs(40),
             look_back: Duration::from_secs(15 * 60),
             samples: 50,
             raise: Raise { times: 2, of: 3 },

@@ -166,7 +166,7 @@ pub enum Scope {
         /// ISO 3166-1 alpha-2, lower case.
         country: String,
     },
-    /// Something that is bounded: `connections`, `exit_connections`, `in_flight`, `memory`.
+    /// Something that is bounded: `connections`, `exit_connections`, `in_flight`, `open_files`.
     Bound(String),
 }
 

@@ -100,8 +100,8 @@ impl Slice {
         let total = between.total();
         let mut slice = Slice {
             requests: total.requests(),
-            bytes_up: between.moved.up,
-            bytes_down: between.moved.down,
+            bytes_up: between.moved.values().map(|moved| moved.up).sum(),
+            bytes_down: between.moved.values().map(|moved| moved.down).sum(),
             queue: between.step(Step::Queue).clone(),
             dns: between.step(Step::Dns).clone(),
             connect: between.step(Step::Connect).clone(),

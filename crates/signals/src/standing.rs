@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use outgate_meter::{Gauges, Room, Sharing, Usage};
 
+use crate::signal::Scope;
+
 /// What the gauges said during one step.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     /// The mean part of each bound that was taken, and the last room.
-    bounds: BTreeMap<String, (f64, u32, Room)>,
+    bounds: BTreeMap<Scope, (f64, u32, Room)>,
     pub(crate) memory_short: bool,
     pub(crate) usage: Usage,
     /// Whether sharing is off for itself at every observation.
@@ -25,14 +27,17 @@ pub(crate) struct Standing {
 impl Standing {
     /// Takes in one observation.
     pub(crate) fn see(&mut self, gauges: &Gauges) {
+        let files = gauges.process.open_files.map(|taken| Room { taken, bound: gauges.process.most_files });
+        let named = |name: &str| Scope::Bound(name.to_owned());
         let rooms = [
-            ("connections".to_owned(), gauges.connections),
-            ("exit_connections".to_owned(), gauges.exit_connections),
-            ("in_flight".to_owned(), gauges.in_flight),
+            (named("connections"), gauges.connections),
+            (named("exit_connections"), gauges.exit_connections),
+            (named("in_flight"), gauges.in_flight),
+            (named("open_files"), files.unwrap_or_default()),
         ];
-        for (name, room) in rooms {
+        for (scope, room) in rooms.into_iter().chain(capacities(gauges)) {
             if let Some(part) = room.part() {
-                let (sum, count, last) = self.bounds.entry(name).or_default();
+                let (sum, count, last) = self.bounds.entry(scope).or_default();
                 (*sum, *count, *last) = (*sum + part, *count + 1, room);
             }
         }
@@ -51,9 +56,21 @@ impl Standing {
     }
 
     /// Every bound, the mean part of it that was taken, and how full it was at last.
-    pub(crate) fn bounds(&self) -> impl Iterator<Item = (&str, f64, Room)> {
-        self.bounds.iter().map(|(name, (sum, count, room))| (name.as_str(), sum / f64::from((*count).max(1)), *room))
+    pub(crate) fn bounds(&self) -> impl Iterator<Item = (&Scope, f64, Room)> {
+        self.bounds.iter().map(|(scope, (sum, count, room))| (scope, sum / f64::from((*count).max(1)), *room))
     }
+}
+
+/// How many tunnels the exits of each pool carry, and could; a pool with one exit without a bound has none.
+fn capacities(gauges: &Gauges) -> BTreeMap<Scope, Room> {
+    let mut rooms: BTreeMap<Scope, Room> = BTreeMap::new();
+    for exits in gauges.exits.iter().filter(|exits| !UNUSABLE.contains(&exits.health)) {
+        let none = Room { taken: 0, bound: Some(0) };
+        let room = rooms.entry(Scope::Pool(exits.pool.clone())).or_insert(none);
+        room.taken += exits.tunnels;
+        room.bound = room.bound.zip(exits.capacity).map(|(here, more)| here + more);
+    }
+    rooms
 }
 
 /// Words of the fleet for exits that are given no tunnels.

@@ -15,6 +15,10 @@ pub(crate) struct Window {
     slices: VecDeque<Slice>,
 }
 
+/// A window is made longer until it has so many times the samples that are the least: a few failures together (an exit that is
+/// lost with its tunnels) must not make up a window.
+const AMPLE: u64 = 4;
+
 /// How far back a value is taken from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reach {
@@ -29,9 +33,18 @@ pub(crate) struct Reach {
 impl Reach {
     /// As the rules say.
     pub(crate) fn of(rules: &Rules) -> Self {
-        let slices = |span: Duration| (span.as_secs() / Grain::TenSeconds.seconds().unsigned_abs()).max(1) as usize;
-        Self { least: slices(rules.window), most: slices(rules.look_back.max(rules.window)), samples: rules.samples }
+        let most = slices(rules.look_back.max(rules.window).max(Rules::JUMP_WINDOW));
+        Self { least: slices(rules.window), most, samples: rules.samples * AMPLE }
     }
+
+    /// For what is compared with the usual.
+    pub(crate) fn of_jumps(rules: &Rules) -> Self {
+        Self { least: slices(rules.window.max(Rules::JUMP_WINDOW)), ..Self::of(rules) }
+    }
+}
+
+fn slices(span: Duration) -> usize {
+    (span.as_secs() / Grain::TenSeconds.seconds().unsigned_abs()).max(1) as usize
 }
 
 impl Window {
