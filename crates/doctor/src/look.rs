@@ -103,7 +103,8 @@ impl Look {
 
     /// A client that ends every handshake with whatever certificate, and tells it here.
     pub(crate) fn client(self: &Arc<Self>) -> Option<ClientConfig> {
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_safe_default_protocol_versions().ok()?;
+        let builder =
+            ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_safe_default_protocol_versions().ok()?;
         let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::clone(self) as _).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Every look is a whole handshake: a resumed one shows no certificate.

@@ -75,9 +75,15 @@ fn flawed(flaw: &Flaw) -> (String, Option<Diagnosis>) {
         }
         Flaw::Unencoded { characters, clients_read } => {
             let list: Vec<String> = characters.chars().map(|c| format!("{c} as {}", percent(c))).collect();
-            let line = format!("{} in user name or password must be encoded; as it stands, clients read {clients_read}", spaced(characters));
+            let line = format!(
+                "{} in user name or password must be encoded; as it stands, clients read {clients_read}",
+                spaced(characters)
+            );
             // A colon in a password is allowed; some clients end the user name there all the same.
-            let diagnosis = unencoded(format!("the proxy's URL has {} unencoded in user name or password", spaced(characters)), &list.join(", "));
+            let diagnosis = unencoded(
+                format!("the proxy's URL has {} unencoded in user name or password", spaced(characters)),
+                &list.join(", "),
+            );
             let harm = if characters == ":" { Harm::Remark } else { Harm::Broken };
             (line, Some(diagnosis.harming(harm)))
         }
@@ -113,9 +119,11 @@ pub(crate) async fn dns(chart: &mut Chart<'_>) -> Finding {
     let took = begun.elapsed();
     let failed = |breakage: Breakage| {
         let sentence = format!("the proxy's name {host} could not be resolved: {}", broken(&breakage));
-        Finding::new(Check::Dns, State::Bad, &sentence)
-            .time(Some(took))
-            .points_to(Diagnosis::fault(Slug::ProxyDnsFailed, Confidence::Certain, sentence))
+        Finding::new(Check::Dns, State::Bad, &sentence).time(Some(took)).points_to(Diagnosis::fault(
+            Slug::ProxyDnsFailed,
+            Confidence::Certain,
+            sentence,
+        ))
     };
     chart.addresses = match found {
         Err(_) => return failed(Breakage::timed_out(At::Dns, chart.means.limit)),
@@ -141,7 +149,8 @@ pub(crate) async fn tcp(chart: &mut Chart<'_>) -> Finding {
                 chart.address = Some(address);
                 let own = stream.local_addr().map(|own| own.ip().to_string()).unwrap_or_default();
                 let state = if failures.is_empty() { State::Good } else { State::Remark };
-                let mut finding = Finding::new(Check::Tcp, state, format!("{address} answers (from {own})")).time(Some(begun.elapsed()));
+                let mut finding =
+                    Finding::new(Check::Tcp, state, format!("{address} answers (from {own})")).time(Some(begun.elapsed()));
                 for (address, breakage) in failures {
                     finding = finding.detail(format!("{address} does not: {}", broken(&breakage)));
                 }
@@ -310,7 +319,10 @@ async fn slow_names(chart: &mut Chart<'_>, anonymous: &Upstream) -> Option<Findi
     }
     let says = "answers like a proxy, but not at once when it is asked for a name";
     chart.hello = Some(by_address);
-    Some(Finding::new(Check::Protocol, State::Remark, says).detail("asked for an address it answers at once: its resolver is slow or silent"))
+    Some(
+        Finding::new(Check::Protocol, State::Remark, says)
+            .detail("asked for an address it answers at once: its resolver is slow or silent"),
+    )
 }
 
 /// Something answered in HTTP: a proxy, or a server that is none.
@@ -440,7 +452,8 @@ async fn wordless(chart: &Chart<'_>, finding: Finding, breakage: &Breakage) -> F
         // Whoever is not on an allowlist is mostly told nothing at all.
         Spoken::Closes if !over_tls => {
             let own = own_address(chart);
-            let sentence = format!("{proxy} takes connections and closes each without a word, whatever is spoken: it does not serve {own}");
+            let sentence =
+                format!("{proxy} takes connections and closes each without a word, whatever is spoken: it does not serve {own}");
             finding.detail("TLS, SOCKS5 and HTTP are all closed without a word").points_to(
                 Diagnosis::fault(Slug::SourceDenied, Confidence::Likely, sentence).advising(format!(
                     "Have this machine's address allowed at the proxy; from here it is {own}, behind NAT the proxy sees another. If it \

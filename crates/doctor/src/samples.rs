@@ -9,6 +9,7 @@ use outgate_client::connect::Upstream;
 use outgate_faults::Slug;
 use serde::{Serialize, Serializer};
 
+use crate::Progress;
 use crate::blame::Suspect;
 use crate::chart::Chart;
 use crate::checks::Check;
@@ -17,7 +18,6 @@ use crate::exchange::{self, Ended, Exchange};
 use crate::proxy_url::printable;
 use crate::report::{Finding, State, milliseconds};
 use crate::thresholds::{self, Phase};
-use crate::Progress;
 
 /// Fields in which proxies name the exit they took.
 const EXIT_FIELDS: &[&str] = &["X-Outgate-Exit", "X-ProxyMesh-IP", "X-Brd-Ip", "X-Crawlera-Slave", "X-Exit-Ip"];

@@ -17,7 +17,8 @@ pub(crate) fn conclude(findings: &[Finding]) -> Verdict {
     for finding in findings {
         let Some(diagnosis) = &finding.diagnosis else { continue };
         // What one request said is overruled by many that say otherwise, and a neutral target by the real one.
-        let overruled = single(finding.check) && intermittent.is_some() || (finding.check == Check::NeutralProxied && target_is_fine);
+        let overruled =
+            single(finding.check) && intermittent.is_some() || (finding.check == Check::NeutralProxied && target_is_fine);
         if overruled {
             continue;
         }
@@ -71,7 +72,11 @@ mod tests {
             (&[(Url, Good, None)], Health::Healthy, None),
             (&[(Tcp, Bad, Some(("refused", Broken))), (NeutralDirect, Noted, None)], Health::Broken, Some("refused")),
             // A flaw of the URL is the verdict only when nothing is wrong with the proxy itself.
-            (&[(Url, Noted, Some(("unencoded", Broken))), (Credentials, Bad, Some(("wrong", Broken)))], Health::Broken, Some("wrong")),
+            (
+                &[(Url, Noted, Some(("unencoded", Broken))), (Credentials, Bad, Some(("wrong", Broken)))],
+                Health::Broken,
+                Some("wrong"),
+            ),
             (&[(Url, Noted, Some(("unencoded", Broken))), (TargetProxied, Good, None)], Health::Broken, Some("unencoded")),
             (&[(NeutralProxied, Bad, Some(("no_way_out", Broken))), (TargetProxied, Good, None)], Health::Healthy, None),
             (

@@ -16,6 +16,7 @@ mod reload;
 mod run_exit;
 mod run_gateway;
 mod run_relay;
+mod sight;
 mod station;
 mod store_command;
 mod tls;
