@@ -18,6 +18,7 @@
 //! - [`service_manager`]: who a daemon tells that it is ready
 //! - [`gateway_process`]: the real binary, from its first line to its records
 //! - [`doors`]: the same with a door for each way in
+//! - [`foreign_proxy`]: squid, tinyproxy, dante and mitmproxy
 //! - [`redis_server`]: a Redis server that can be killed, restarted and frozen
 //! - [`payload`]: bytes that can be checked without being stored
 //! - [`postgres`]: a real PostgreSQL server
@@ -35,6 +36,7 @@ pub mod dead;
 pub mod dns;
 pub mod doors;
 pub mod echo;
+pub mod foreign_proxy;
 pub mod gateway_process;
 pub mod h2_client;
 pub mod h2_frames;
