@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Relay(Box<Relay>),
     /// Explain a fault or a status: cause, fix, whether to retry
     Explain(Explain),
+    /// Find out what is wrong with any proxy, whose fault it is, and what to do next
+    Doctor(Box<Doctor>),
     /// Check a configuration file and list everything that is wrong with it
     Check(Check),
     /// Look after the ledger itself: its schema, its soundness, its move to another place
@@ -317,6 +319,45 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "NAME", default_value = "outgate", value_parser = dialect)]
     pub(crate) dialect: Dialect,
     /// Print JSON: the whole row, for other languages
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Examines any HTTP, HTTPS or SOCKS5 proxy in five steps, one thing changed at a time, and gives one verdict.
+///
+/// It reaches the proxy, authenticates, asks a neutral target and the real one, each also past the proxy, and asks again and
+/// again. Exit code 0: requests work. 1: they fail, always or sometimes. 2: wrong usage.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  outgate doctor --proxy http://KEY:SECRET@gw.example.com:8080 --target https://shop.example/
+  outgate doctor --proxy socks5h://127.0.0.1:1080 --samples 50 --interval 1s
+  OUTGATE_DOCTOR_PROXY=http://KEY:SECRET@gw.example.com:8080 outgate doctor --json | jq .verdict
+
+More: docs/doctor.md")]
+pub(crate) struct Doctor {
+    /// The proxy; better in the environment, where no process list shows its password
+    #[arg(long, value_name = "URL", env = "OUTGATE_DOCTOR_PROXY", hide_env_values = true)]
+    pub(crate) proxy: String,
+    /// What you really want to reach
+    #[arg(long, value_name = "URL", value_parser = outgate_doctor::Site::read)]
+    pub(crate) target: Option<outgate_doctor::Site>,
+    /// A target that answers everybody; one that says where a request came from shows the exits, too
+    #[arg(long, value_name = "URL", default_value = "http://example.com/", value_parser = outgate_doctor::Site::read)]
+    pub(crate) neutral: outgate_doctor::Site,
+    /// How many requests look for failures that come and go; 0 makes none
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub(crate) samples: u32,
+    /// The pause between two of them, such as 1s
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = outgate_store::amount::parse_duration)]
+    pub(crate) interval: Duration,
+    /// How long one request may take
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = some_time)]
+    pub(crate) timeout: Duration,
+    /// Believe this CA (PEM), too, for the proxy's and the targets' certificates
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Print the whole report as JSON, and nothing else
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -5,6 +5,7 @@ mod admin;
 mod cli;
 mod config;
 mod data;
+mod doctor;
 mod explain;
 mod follow;
 mod ledger;
@@ -15,6 +16,7 @@ mod reload;
 mod run_exit;
 mod run_gateway;
 mod run_relay;
+mod sight;
 mod station;
 mod store_command;
 mod tls;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Exit(args) => serve("outgate=info,outgate_exit::agent=off,outgate_exit::keeper=off,warn", run_exit::run(*args)),
         Command::Relay(args) => serve("outgate=info,warn", run_relay::run(*args)),
         Command::Explain(args) => explain::run(&args),
+        Command::Doctor(args) => serve("warn", doctor::run(*args)),
         Command::Check(args) => match check(&args.file) {
             Ok(()) => {
                 println(&format!("{}: fine", args.file.display()));

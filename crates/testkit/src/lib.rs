@@ -20,6 +20,7 @@
 //! - [`gateway_process`]: the real binary, from its first line to its records
 //! - [`relay_process`]: the relay's
 //! - [`doors`]: the same with a door for each way in
+//! - [`foreign_proxy`]: squid, tinyproxy, dante and mitmproxy
 //! - [`redis_server`]: a Redis server that can be killed, restarted and frozen
 //! - [`payload`]: bytes that can be checked without being stored
 //! - [`postgres`]: a real PostgreSQL server
@@ -38,6 +39,7 @@ pub mod dns;
 pub mod doors;
 pub mod echo;
 pub mod flaky_proxy;
+pub mod foreign_proxy;
 pub mod gateway_process;
 pub mod h2_client;
 pub mod h2_frames;
