@@ -173,7 +173,7 @@ async fn serve(
             visit.reuse(&reused.record);
             match Box::pin(exchange(core, client, kept, visit, &permit, &request, reused.upstream, true)).await? {
                 Some(served) => return Ok(served),
-                None => visit.record.attempts += 1,
+                None => visit.was_stale(),
             }
         }
         let dialed = tokio::select! {
@@ -326,6 +326,8 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
         Teller { hop: &visit.settings.name, request_id: &visit.id, realm: "outgate", date: &core.date(), docs_url: None };
     let fault = visit.placed(fault);
     let answer = fault.answer(&listener.dialect, &teller);
+    let body = answer.body.trim_end();
+    visit.record.told = (body != fault.sentence()).then(|| body.to_owned());
     let answer = page::for_browser(answer, &visit.id, &client.buffer, listener);
     // What follows an unreadable request can't be trusted; a gateway that shuts down has nothing more to say.
     // Behind a refused CONNECT, bytes meant for the tunnel may be on their way and must not be read as a request; only a

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use outgate_faults::{Fault, raise, success_headers};
-use outgate_records::Times;
+use outgate_records::{Times, Try};
 use outgate_store::Country;
 
 use crate::activity::InHand;
@@ -15,7 +15,7 @@ use crate::client::{Client, MOST_UNWANTED};
 use crate::core::Core;
 use crate::counting::count_unasked;
 use crate::credentials::Claim;
-use crate::dial::{Dialed, Undialed};
+use crate::dial::{Dialed, Searched, Undialed};
 use crate::framing::Framing;
 use crate::gateway::Gateway;
 use crate::head::{Asked, Target, Want};
@@ -177,6 +177,7 @@ impl Visit {
     /// Notes what was asked.
     pub(crate) fn note(&mut self, asked: &Asked, client: &Client) {
         self.record.method.clone_from(&asked.method);
+        self.record.trace.clone_from(&asked.trace);
         if let Some(target) = asked.target() {
             self.record.target = target.to_string();
         }
@@ -195,10 +196,15 @@ impl Visit {
 
     /// Notes how the target was reached, or how long it took not to.
     pub(crate) fn arrived(&mut self, dialed: Result<Dialed, Undialed>) -> Result<Upstream, Fault> {
-        let dialed = dialed.map_err(|Undialed { fault, dns, connect }| {
-            (self.record.times.dns, self.record.times.connect) = (dns, connect);
-            fault
-        })?;
+        let dialed = match dialed {
+            Ok(dialed) => dialed,
+            Err(Undialed { fault, dns, connect, search }) => {
+                (self.record.times.dns, self.record.times.connect) = (dns, connect);
+                self.searched(search);
+                return Err(fault);
+            }
+        };
+        self.searched(dialed.search);
         self.record.address = dialed.address.map(|address| address.to_string().into());
         self.record.attempts += dialed.attempts;
         self.record.times.dns = dialed.dns;
@@ -210,6 +216,28 @@ impl Visit {
             self.record.country = exit.labels.country.map(|c| c.to_string());
         }
         Ok(dialed.upstream)
+    }
+
+    /// Notes which exits were asked. Waiting until there is one is waiting in the queue.
+    fn searched(&mut self, search: Searched) {
+        let times = &mut self.record.times;
+        let begun = times.queue;
+        times.queue += search.waited;
+        self.record.tries.extend(search.tries.into_iter().map(|one| Try { at: begun + one.at, ..one }));
+    }
+
+    /// Notes that a kept connection turned out to be dead, so that another is made.
+    pub(crate) fn was_stale(&mut self) {
+        let (at, exit) = (self.record.times.queue, self.record.exit.clone());
+        self.record.attempts += 1;
+        self.record.tries.push(Try {
+            exit,
+            proxy: None,
+            outcome: "stale".into(),
+            status: None,
+            at,
+            took: self.since_head().saturating_sub(at),
+        });
     }
 
     /// Notes that the target was reached before.
