@@ -6,6 +6,7 @@
 //! - `follow`: what was changed through other gateways
 //! - [`api`]: the routes under `/v1`, which read a request, call the desk and show the result
 //! - `fields`, `problem`, `view`: a request's JSON with every mistake named; errors as RFC 9457; results as JSON
+//! - `metrics`: the page that Prometheus reads
 //! - [`server`]: the listener with its deadlines
 //! - [`console_file`]: how a command on the same machine finds the running gateway
 //!
@@ -19,10 +20,13 @@ mod exits;
 mod fields;
 mod follow;
 mod keys;
+mod metrics;
+pub mod pages;
 mod plans;
 mod problem;
 mod resync;
 pub mod server;
+mod sight;
 mod view;
 
 /// Routes that [`router`] serves beside its own.
@@ -34,7 +38,9 @@ pub use desk::{Desk, DeskError};
 pub use exits::{ExitPatch, NewExit};
 pub use follow::Followed;
 pub use keys::{KeyPatch, NewKey};
+pub use metrics::Metrics;
 pub use plans::{Patch, PlanPatch};
 pub use problem::Problem;
 pub use resync::Resynced;
 pub use server::Server;
+pub use sight::Sight;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::classify::Breakage;
+use crate::connect::{ConnectReply, Failed, SocksRefusal, Why};
 use crate::providers::Provider;
 
 /// How the request was put, which decides who can have given the answer.
@@ -16,11 +17,13 @@ pub enum Way {
     Socks,
     /// What came through an open tunnel: the target's, unless somebody on the way opens TLS.
     Tunnelled,
+    /// Past any proxy, to compare.
+    Direct,
 }
 
 impl Way {
     /// Every way, in order.
-    pub const ALL: &'static [Way] = &[Way::Connect, Way::Forwarded, Way::Socks, Way::Tunnelled];
+    pub const ALL: &'static [Way] = &[Way::Connect, Way::Forwarded, Way::Socks, Way::Tunnelled, Way::Direct];
 
     /// The word for it in JSON.
     pub fn name(self) -> &'static str {
@@ -29,6 +32,7 @@ impl Way {
             Way::Forwarded => "forwarded",
             Way::Socks => "socks",
             Way::Tunnelled => "tunnelled",
+            Way::Direct => "direct",
         }
     }
 
@@ -47,6 +51,19 @@ pub enum SocksSaid {
     Login(u8),
     /// The reply to the request (RFC 1928 section 6); 0 is success.
     Reply(u8),
+    /// Nothing: user name or password are longer than the protocol has room for.
+    TooLong,
+}
+
+impl From<SocksRefusal> for SocksSaid {
+    fn from(refusal: SocksRefusal) -> Self {
+        match refusal {
+            SocksRefusal::Method => SocksSaid::NoMethod,
+            SocksRefusal::Login(status) => SocksSaid::Login(status),
+            SocksRefusal::Reply(byte) => SocksSaid::Reply(byte),
+            SocksRefusal::TooLong => SocksSaid::TooLong,
+        }
+    }
 }
 
 /// An attempt and what came of it. Everything is optional that a client may not have: most show no more than a status.
@@ -94,17 +111,50 @@ impl<'a> Evidence<'a> {
         }
     }
 
+    /// A tunnel that was not opened. `way` is [`Way::Connect`] or [`Way::Socks`].
+    pub fn of_failed(way: Way, proxy: &'a str, target: &'a str, failed: &'a Failed) -> Evidence<'a> {
+        let evidence = Evidence::of(way, proxy, target);
+        match &failed.why {
+            Why::Broken(breakage) => Evidence { breakage: Some(breakage), ..evidence },
+            Why::Refused(reply) => Evidence::of_reply(proxy, target, reply),
+            Why::Socks(refusal) => Evidence { socks: Some((*refusal).into()), ..evidence },
+            // The proxy had not been asked for anything yet: it is as if the target were reached for directly.
+            Why::TargetName(breakage) => Evidence { breakage: Some(breakage), way: Way::Direct, ..evidence },
+        }
+    }
+
+    /// The answer to a CONNECT.
+    pub fn of_reply(proxy: &'a str, target: &'a str, reply: &'a ConnectReply) -> Evidence<'a> {
+        Evidence {
+            status: Some(reply.status),
+            reason: Some(&reply.reason),
+            headers: Fields::List(&reply.headers),
+            body: Some(&reply.body),
+            ..Evidence::of(Way::Connect, proxy, target)
+        }
+    }
+
     /// The target's host, without its port and brackets.
     pub fn host(&self) -> &'a str {
         host_of(self.target)
     }
 
-    /// The one line that a proxy's plain answer consists of, made harmless; pages are for people and no line.
-    pub(crate) fn line(&self) -> Option<String> {
+    /// The one line that a proxy's plain answer consists of; pages are for people and no line.
+    pub(crate) fn raw_line(&self) -> Option<String> {
         let text = self.text();
         let line = text.trim();
         let page = line.starts_with(['<', '{']) || line.contains('\n');
-        (!line.is_empty() && !page).then(|| outgate_faults::fact::render(line))
+        (!line.is_empty() && !page).then(|| line.to_owned())
+    }
+
+    /// The same made harmless, to be shown.
+    pub(crate) fn line(&self) -> Option<String> {
+        self.raw_line().map(outgate_faults::fact::render)
+    }
+
+    /// Whether there is no page in it: nothing, or one plain line.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.text().trim().is_empty() || self.line().is_some()
     }
 
     /// The part of the body that is looked at, as text.

@@ -10,6 +10,10 @@ pub(crate) fn said(evidence: &Evidence<'_>, said: SocksSaid) -> Verdict {
     let target = Provenance::Proxy;
     match said {
         SocksSaid::Login(0) | SocksSaid::Reply(0) => Verdict::fine(Provenance::Proxy, "SOCKS5 says that it succeeded"),
+        SocksSaid::TooLong => {
+            let why = "user name or password are longer than the 255 bytes that SOCKS5 has room for";
+            Verdict::new(Slug::CredentialsMalformed, Provenance::Transport, Confidence::Certain, why)
+        }
         SocksSaid::NoMethod => {
             let why = "the SOCKS5 server takes none of the offered ways to log in";
             Verdict::new(Slug::CredentialsMissing, Provenance::Proxy, Likely, why)

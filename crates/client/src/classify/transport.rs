@@ -3,7 +3,7 @@
 use outgate_faults::fact::Seconds;
 use outgate_faults::{Retry, Slug, raise};
 
-use crate::classify::{Breakage, Confidence, Evidence, Manner, Phase, Provenance, Verdict};
+use crate::classify::{Breakage, Confidence, Evidence, Manner, Phase, Provenance, Verdict, Way};
 
 /// What may be behind a tunnel or an answer that was cut: by then nobody can tell in-band.
 const CUT: &[Slug] = &[
@@ -17,10 +17,45 @@ const CUT: &[Slug] = &[
     Slug::Draining,
 ];
 
+/// What broke between us and a target that was asked without a proxy.
+fn direct(evidence: &Evidence<'_>, breakage: &Breakage) -> Verdict {
+    let host = evidence.host();
+    let port = evidence.target.strip_prefix(host).unwrap_or_default().trim_start_matches(':');
+    let certain = |fault, why: &str| Verdict::raised(fault, Provenance::Transport, Confidence::Certain, why);
+    match (breakage.phase, &breakage.manner) {
+        (Phase::Tls | Phase::TargetTls, manner) => target_tls(evidence, manner),
+        (Phase::Dns, Manner::TimedOut(_)) => certain(raise::dns_timeout(host), "no resolver answered in time"),
+        (Phase::Dns, _) | (_, Manner::NotFound) => {
+            certain(raise::dns_not_found(host, "no address"), "the target's name does not resolve here")
+        }
+        (_, Manner::Refused) => certain(raise::target_refused(host, port), "the target refused the connection"),
+        (Phase::Tcp, Manner::TimedOut(after)) => {
+            certain(raise::connect_timeout(host, port, Seconds(*after)), "the target took no connection in time")
+        }
+        (_, Manner::TimedOut(after)) => {
+            certain(raise::response_timeout(host, Seconds(*after)), "the target did not answer in time")
+        }
+        (Phase::Tcp, Manner::Other(_)) | (_, Manner::Unreachable) => {
+            certain(raise::target_unreachable(host, port), "there is no route to the target")
+        }
+        (_, Manner::Closed) => certain(raise::response_incomplete(host), "the target closed the connection too early"),
+        (_, Manner::Foreign(foreign)) => {
+            let what = format!("it speaks {}", foreign.name());
+            certain(raise::response_malformed(host, what), "what came is no HTTP")
+        }
+        (_, Manner::Reset | Manner::Other(_) | Manner::Certificate(_) | Manner::TlsProtocol(_)) => {
+            certain(raise::target_reset(host, port), "the target reset the connection")
+        }
+    }
+}
+
 /// What `breakage` means.
 pub(crate) fn broke(evidence: &Evidence<'_>, breakage: &Breakage) -> Verdict {
     use Confidence::{Certain, Likely};
     use Provenance::Transport;
+    if evidence.way == Way::Direct {
+        return direct(evidence, breakage);
+    }
     let Breakage { phase, manner } = breakage;
     let proxy = evidence.proxy;
     let tls = |what: &str, confidence| {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Broken;
 use super::stream::Stream;
-use crate::classify::{Breakage, Manner, Phase};
+use crate::classify::{Breakage, Evidence, Fields, Manner, Phase};
 
 /// The most bytes of an answer's head.
 const LONGEST_HEAD: usize = 64 * 1024;
@@ -42,6 +42,17 @@ impl ConnectReply {
     /// The first field of that name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Evidence that has this answer in it.
+    pub fn evidence<'a>(&'a self, evidence: Evidence<'a>) -> Evidence<'a> {
+        Evidence {
+            status: Some(self.status),
+            reason: Some(&self.reason),
+            headers: Fields::from(&self.headers[..]),
+            body: Some(&self.body),
+            ..evidence
+        }
     }
 
     /// The fields as a map; those with a name or value that no map takes are left out.

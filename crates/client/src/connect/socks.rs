@@ -65,7 +65,7 @@ pub(super) async fn connect(
         ),
         _ => target.host().parse().ok(),
     };
-    let login = credentials.map(login).transpose()?;
+    let login = credentials.map(login).transpose().map_err(refused)?;
     let request = request(target, address);
     let begun = Instant::now();
     match timeout_at(deadline.into(), exchange(stream, login.as_deref(), &request)).await {
@@ -145,10 +145,10 @@ async fn not_socks(stream: &mut Stream, begun: &[u8]) -> (Why, String) {
     broken(Breakage::foreign(Phase::Ask, &seen), &format!("the answer is not SOCKS5: {}", seen.escape_ascii()))
 }
 
-fn login(credentials: &Credentials) -> Result<Vec<u8>, (Why, String)> {
+fn login(credentials: &Credentials) -> Result<Vec<u8>, SocksRefusal> {
     let mut message = vec![1];
     for field in [credentials.expose_user(), credentials.expose_password()] {
-        message.push(u8::try_from(field.len()).map_err(|_| refused(SocksRefusal::TooLong))?);
+        message.push(u8::try_from(field.len()).map_err(|_| SocksRefusal::TooLong)?);
         message.extend_from_slice(field.as_bytes());
     }
     Ok(message)
