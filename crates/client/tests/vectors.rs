@@ -17,7 +17,8 @@ use outgate_faults::{Layer, Retry, Slug};
 use serde_json::Value;
 
 fn now(ms: u64) -> Now {
-    let wall = Timestamp::from_millisecond(1_700_000_000_000 + i64::try_from(ms).expect("a well-formed scene")).expect("a well-formed scene");
+    let wall = Timestamp::from_millisecond(1_700_000_000_000 + i64::try_from(ms).expect("a well-formed scene"))
+        .expect("a well-formed scene");
     Now { clock: Duration::from_millis(ms), wall }
 }
 
@@ -88,7 +89,9 @@ fn play(scene: &Value, seed: u64) {
                 stage.report(&place, at, &name, &step);
             }
         } else if step["changed"].is_u64() {
-            stage.engine.changed(ProxyId(usize::try_from(step["changed"].as_u64().expect("a well-formed scene")).expect("a well-formed scene")));
+            stage.engine.changed(ProxyId(
+                usize::try_from(step["changed"].as_u64().expect("a well-formed scene")).expect("a well-formed scene"),
+            ));
         } else {
             panic!("{place}: what is this? {step}");
         }
@@ -221,7 +224,9 @@ fn within(place: &str, moment: Duration, range: &Value) {
 fn proxy(value: &Value) -> Proxy {
     let exits = match &value["exits"] {
         Value::String(word) if word == "rotating" => Exits::Rotating,
-        Value::Number(sessions) => Exits::Sessions(u16::try_from(sessions.as_u64().expect("a well-formed scene")).expect("a well-formed scene")),
+        Value::Number(sessions) => {
+            Exits::Sessions(u16::try_from(sessions.as_u64().expect("a well-formed scene")).expect("a well-formed scene"))
+        }
         _ => Exits::One,
     };
     let mut proxy = Proxy::new(value["name"].as_str().expect("a well-formed scene"), exits);
