@@ -241,6 +241,19 @@ impl Engine {
         Some(Choice { connection: Connection::Fresh, hedge_at: None, ..self.go(now, request, lane) })
     }
 
+    /// The proxy opened the tunnel, or began to answer: whatever becomes of the attempt, its account was let in. A shell that can
+    /// see this should say so, because others may be waiting for it.
+    pub fn opened(&mut self, now: Now, request: &Request, ticket: &Ticket) {
+        for whose in self.refusers(request, ticket.proxy) {
+            self.heard.remove(&whose);
+            if let Some(gate) = self.gates.find_mut(&whose)
+                && gate.came_through(now.clock, ticket.began)
+            {
+                self.gates.remove(&whose);
+            }
+        }
+    }
+
     /// What follows an attempt that ended.
     pub fn report(&mut self, now: Now, request: &mut Request, ticket: Ticket, outcome: Outcome) -> Next {
         self.log(now, request, &ticket, &outcome);
