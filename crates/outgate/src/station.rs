@@ -86,6 +86,7 @@ impl Station {
             write: page(running.gateway.clone(), metrics.countries),
         };
         let watch = Arc::new(Mutex::new(Watch::new(Rules::default())));
+        tokio::task::spawn_local(drive(watch.clone(), running.gateway.clone()));
         let sight = sight(&running, &started_with, watch);
         let shown = if metrics.counting == Counting::On { shown.route() } else { ExtraRoutes::new() };
         let pages = pages::router(desk.clone(), sight.clone(), admin_token.hash());
@@ -148,6 +149,16 @@ impl Station {
         let _panicked = self.console.await;
         self.console_file.remove(&self.data);
         ExitCode::SUCCESS
+    }
+}
+
+/// Tells the watch every second how it stands. Ends with the event loop.
+async fn drive(watch: Arc<Mutex<Watch>>, gateway: Arc<Gateway>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        let (counted, gauges) = (gateway.snapshot(), gateway.gauges());
+        watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner).observe(Timestamp::now(), &counted, &gauges);
     }
 }
 

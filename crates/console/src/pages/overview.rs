@@ -76,6 +76,7 @@ fn health(signals: &[Signal], open: &[outgate_signals::Incident], now: Timestamp
                 (badge(if open.iter().any(|incident| incident.severity == outgate_signals::Severity::Down) { Tone::Bad } else { Tone::Warn }, "look here"))
                 " " (raised) @if raised == 1 { " signal is raised." } @else { " signals are raised." }
             }
+            @if !open.is_empty() { h2.hidden { "Open incidents" } }
             @for incident in open { (incidents::card(incident, now, incidents::Whose::Operator)) }
         }
     }
