@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use crate::classify::Breakage;
-use crate::connect::{ConnectReply, Failed, SocksRefusal, Why};
 use crate::providers::Provider;
 
 /// How the request was put, which decides who can have given the answer.
@@ -55,17 +54,6 @@ pub enum SocksSaid {
     TooLong,
 }
 
-impl From<SocksRefusal> for SocksSaid {
-    fn from(refusal: SocksRefusal) -> Self {
-        match refusal {
-            SocksRefusal::Method => SocksSaid::NoMethod,
-            SocksRefusal::Login(status) => SocksSaid::Login(status),
-            SocksRefusal::Reply(byte) => SocksSaid::Reply(byte),
-            SocksRefusal::TooLong => SocksSaid::TooLong,
-        }
-    }
-}
-
 /// An attempt and what came of it. Everything is optional that a client may not have: most show no more than a status.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
@@ -111,40 +99,22 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// A tunnel that was not opened. `way` is [`Way::Connect`] or [`Way::Socks`].
-    pub fn of_failed(way: Way, proxy: &'a str, target: &'a str, failed: &'a Failed) -> Evidence<'a> {
-        let evidence = Evidence::of(way, proxy, target);
-        match &failed.why {
-            Why::Broken(breakage) => Evidence { breakage: Some(breakage), ..evidence },
-            Why::Refused(reply) => Evidence::of_reply(proxy, target, reply),
-            Why::Socks(refusal) => Evidence { socks: Some((*refusal).into()), ..evidence },
-            // The proxy had not been asked for anything yet: it is as if the target were reached for directly.
-            Why::TargetName(breakage) => Evidence { breakage: Some(breakage), way: Way::Direct, ..evidence },
-        }
-    }
-
-    /// The answer to a CONNECT.
-    pub fn of_reply(proxy: &'a str, target: &'a str, reply: &'a ConnectReply) -> Evidence<'a> {
-        Evidence {
-            status: Some(reply.status),
-            reason: Some(&reply.reason),
-            headers: Fields::List(&reply.headers),
-            body: Some(&reply.body),
-            ..Evidence::of(Way::Connect, proxy, target)
-        }
-    }
-
     /// The target's host, without its port and brackets.
     pub fn host(&self) -> &'a str {
         host_of(self.target)
     }
 
-    /// The one line that a proxy's plain answer consists of, made harmless; pages are for people and no line.
-    pub(crate) fn line(&self) -> Option<String> {
+    /// The one line that a proxy's plain answer consists of; pages are for people and no line.
+    pub(crate) fn raw_line(&self) -> Option<String> {
         let text = self.text();
         let line = text.trim();
         let page = line.starts_with(['<', '{']) || line.contains('\n');
-        (!line.is_empty() && !page).then(|| outgate_faults::fact::render(line))
+        (!line.is_empty() && !page).then(|| line.to_owned())
+    }
+
+    /// The same made harmless, to be shown.
+    pub(crate) fn line(&self) -> Option<String> {
+        self.raw_line().map(outgate_faults::fact::render)
     }
 
     /// Whether there is no page in it: nothing, or one plain line.
