@@ -54,9 +54,8 @@ impl Suspect<'_, '_> {
                 "Look at the answer: nothing in it names a fault.",
             );
         };
-        // What names itself needs no experiments, and a refusal of what everybody can reach is no resolver's.
-        let named = verdict.confidence <= Confidence::Documented;
-        if !named && speaker != Speaker::Target {
+        // What names itself needs no experiments.
+        if !names_itself(&verdict) && speaker != Speaker::Target {
             if let Some(diagnosis) = self.port_refused().await {
                 return diagnosis;
             }
@@ -240,6 +239,11 @@ impl Suspect<'_, '_> {
              itself (socks5:// in place of socks5h://) gets through.",
         ))
     }
+}
+
+/// Whether the answer says which fault it is, and no other fits it.
+pub(crate) fn names_itself(verdict: &Verdict) -> bool {
+    verdict.confidence <= Confidence::Documented && verdict.fits.len() <= 1
 }
 
 /// Whether a proxy that can't resolve a name might say this.

@@ -6,7 +6,7 @@ use outgate_client::classify::{Breakage, Confidence, Manner, Phase as At, Way};
 use outgate_client::connect::{ConnectReply, Credentials, SocksRefusal, Upstream};
 use outgate_faults::{Layer, Slug};
 
-use crate::blame::{Speaker, Suspect};
+use crate::blame::{Speaker, Suspect, names_itself};
 use crate::chart::Chart;
 use crate::checks::Check;
 use crate::diagnosis::{Diagnosis, Whose};
@@ -33,7 +33,7 @@ async fn judge(chart: &Chart<'_>, upstream: &Upstream, neutral: &Exchange) -> Fi
         let finding = bad(neutral.words());
         // A proxy that names the reason has said more than experiments could show.
         if let Some(slug) = verdict.slug
-            && verdict.confidence <= Confidence::Documented
+            && names_itself(&verdict)
             && slug.row().layer != Layer::Origin
         {
             let sentence = format!("the proxy refuses the login: {}", verdict.sentence());
@@ -50,7 +50,7 @@ async fn judge(chart: &Chart<'_>, upstream: &Upstream, neutral: &Exchange) -> Fi
     // What the account may not do at all shows in the first request as well.
     if let Some(slug) = verdict.slug
         && speaker == Speaker::Proxy
-        && verdict.confidence <= Confidence::Documented
+        && names_itself(&verdict)
         && matches!(slug.row().layer, Layer::Auth | Layer::Plan | Layer::Targeting)
     {
         let sentence = format!("the proxy takes the login, and refuses: {}", verdict.sentence());
