@@ -37,7 +37,7 @@ impl Suspect<'_, '_> {
         let (speaker, verdict) = self.verdict();
         if let Some(reply) = self.proxied.reply()
             && speaker != Speaker::Target
-            && reach::is_portal(reply)
+            && reach::is_portal(reply, self.site.target.host())
         {
             return reach::portal(format!("a captive portal answers for {}", self.site));
         }
@@ -46,7 +46,13 @@ impl Suspect<'_, '_> {
         }
         let Some(slug) = verdict.slug else {
             let sentence = format!("{} through the proxy: {}", self.site, self.proxied.words());
-            return Diagnosis::own("unexpected_answer", None, Whose::Target, sentence, "Look at the answer: nothing in it names a fault.");
+            return Diagnosis::own(
+                "unexpected_answer",
+                None,
+                Whose::Target,
+                sentence,
+                "Look at the answer: nothing in it names a fault.",
+            );
         };
         // What names itself needs no experiments.
         if !names_itself(&verdict) && speaker != Speaker::Target {
@@ -97,10 +103,12 @@ impl Suspect<'_, '_> {
     /// The proxy's own pages name the same server as its first answer, which no target can have given; a target's page names the
     /// same server as past the proxy.
     fn sounds_like_proxy(&self) -> bool {
-        let server = |exchange: Option<&Exchange>| exchange.and_then(|exchange| exchange.reply()?.header("server").map(str::to_owned));
+        let server =
+            |exchange: Option<&Exchange>| exchange.and_then(|exchange| exchange.reply()?.header("server").map(str::to_owned));
         let said = server(Some(self.proxied));
         let direct_same = self.direct.is_some_and(|direct| {
-            direct.reply().map(|reply| reply.status) == self.proxied.reply().map(|reply| reply.status) && server(Some(direct)) == said
+            direct.reply().map(|reply| reply.status) == self.proxied.reply().map(|reply| reply.status)
+                && server(Some(direct)) == said
         });
         said.is_some() && said == server(self.chart.hello.as_ref()) && !direct_same
     }
@@ -118,7 +126,8 @@ impl Suspect<'_, '_> {
             "socks5:// resolves the target's name on this machine, and {} can't be resolved here",
             self.site.target.host()
         );
-        let next = "Write socks5h:// (with an h) for the proxy: then it resolves the name. If that fails as well, the name is wrong.";
+        let next =
+            "Write socks5h:// (with an h) for the proxy: then it resolves the name. If that fails as well, the name is wrong.";
         Diagnosis::own("resolved_here", Some(Slug::DnsFailed), Whose::You, sentence, next)
     }
 
@@ -167,7 +176,10 @@ impl Suspect<'_, '_> {
 
     /// There is no answer at all.
     fn wordless(&self, slug: Slug, verdict: &Verdict, sentence: String, direct_works: bool) -> Diagnosis {
-        let timed_out = matches!(&self.proxied.ended, Ended::Broken(Breakage { manner: Manner::TimedOut(_), phase: At::Ask | At::TargetTls }));
+        let timed_out = matches!(
+            &self.proxied.ended,
+            Ended::Broken(Breakage { manner: Manner::TimedOut(_), phase: At::Ask | At::TargetTls })
+        );
         // The proxy answers other requests at once, so it waits for this target.
         let proxy_answers = self.chart.hello.as_ref().is_some_and(|hello| !matches!(hello.ended, Ended::Broken(_)));
         let slug = if timed_out && proxy_answers { Slug::ConnectTimeout } else { slug };
@@ -198,7 +210,10 @@ impl Suspect<'_, '_> {
         if also_denied {
             return None;
         }
-        let sentence = format!("the proxy refuses tunnels to port {port} ({}), and not those to port 443 of the same host", self.proxied.words());
+        let sentence = format!(
+            "the proxy refuses tunnels to port {port} ({}), and not those to port 443 of the same host",
+            self.proxied.words()
+        );
         Some(Diagnosis::fault(Slug::PortDenied, Confidence::Likely, sentence))
     }
 
@@ -217,7 +232,8 @@ impl Suspect<'_, '_> {
             _ => Slug::DnsFailed,
         };
         let host = self.site.target.host();
-        let sentence = format!("the proxy can't resolve {host} ({}), while by its address {address} it reaches it", self.proxied.words());
+        let sentence =
+            format!("the proxy can't resolve {host} ({}), while by its address {address} it reaches it", self.proxied.words());
         Some(Diagnosis::fault(slug, Confidence::Certain, sentence).of(Whose::Operator).advising(
             "The proxy's resolver is broken or does not know this name: tell its operator. Until then, a client that resolves names \
              itself (socks5:// in place of socks5h://) gets through.",

@@ -54,12 +54,18 @@ fn judge(readings: &[Reading]) -> Finding {
         format!("{} s {way} {}", reading.behind.unsigned_abs().as_secs(), reading.who)
     };
     let Some(first) = wrong.first() else {
-        return Finding::new(Check::Clock, State::Good, format!("agrees with {} other{}", readings.len(), if readings.len() == 1 { "" } else { "s" }));
+        return Finding::new(
+            Check::Clock,
+            State::Good,
+            format!("agrees with {} other{}", readings.len(), if readings.len() == 1 { "" } else { "s" }),
+        );
     };
     let list: Vec<String> = wrong.iter().map(|reading| words(reading)).collect();
     let finding = Finding::new(Check::Clock, State::Remark, format!("this machine's clock is {}", list.join(", ")));
     // One who differs from everybody may be wrong itself; where all differ in one direction, it is this machine.
-    let agreed = wrong.len() == readings.len() && wrong.len() > 1 && wrong.iter().all(|other| other.behind.is_negative() == first.behind.is_negative());
+    let agreed = wrong.len() == readings.len()
+        && wrong.len() > 1
+        && wrong.iter().all(|other| other.behind.is_negative() == first.behind.is_negative());
     if !agreed {
         return finding.detail("only one clock to compare with, or the others agree with this one: it may be theirs");
     }

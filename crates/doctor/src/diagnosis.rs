@@ -141,7 +141,13 @@ impl Diagnosis {
     }
 
     /// A conclusion with a name of the doctor's own.
-    pub fn own(name: &'static str, fault: Option<Slug>, whose: Whose, sentence: impl Into<String>, next: impl Into<String>) -> Self {
+    pub fn own(
+        name: &'static str,
+        fault: Option<Slug>,
+        whose: Whose,
+        sentence: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
         Diagnosis {
             name,
             fault,

@@ -291,9 +291,8 @@ impl<'a> Course<'a> {
             Err(failed) => self.failed(failed),
             Ok(mut reached) => {
                 self.reached(&reached.stream, reached.address, reached.timings);
-                let login = upstream.credentials().map(|credentials| {
-                    format!("Proxy-Authorization: {}\r\n", connect::basic(credentials))
-                });
+                let login =
+                    upstream.credentials().map(|credentials| format!("Proxy-Authorization: {}\r\n", connect::basic(credentials)));
                 self.ask(&mut reached.stream, &site.absolute(), &site.authority(), &login.unwrap_or_default()).await
             }
         }

@@ -44,7 +44,8 @@ async fn judge(chart: &Chart<'_>, upstream: &Upstream, neutral: &Exchange) -> Fi
             Some(credentials) => wrong(chart, upstream, credentials, neutral, finding).await,
         };
     }
-    if speaker != Speaker::Target && everything_refused(chart, upstream, neutral).await {
+    // A proxy that says why is believed; one that says no to everything has something against who asks.
+    if speaker != Speaker::Target && !names_itself(&verdict) && everything_refused(chart, upstream, neutral).await {
         return source_denied(bad(neutral.words()), neutral, &verdict.sentence());
     }
     // What the account may not do at all shows in the first request as well.
@@ -69,7 +70,8 @@ fn accepted(chart: &Chart<'_>, upstream: &Upstream) -> Finding {
     let finding = Finding::new(Check::Credentials, state, says);
     let on_target = chart.case.target.as_ref().is_some_and(|target| target.login == Login::Present);
     if on_target {
-        let line = "the target's URL has a user name and password, which are not sent: they would be the target's, not the proxy's";
+        let line =
+            "the target's URL has a user name and password, which are not sent: they would be the target's, not the proxy's";
         return Finding { state: State::Remark, ..finding }.detail(line);
     }
     finding
@@ -281,7 +283,8 @@ fn seen_address(exchange: &Exchange) -> Option<IpAddr> {
 }
 
 fn address_in(reply: &ConnectReply, proxy: Option<IpAddr>) -> Option<IpAddr> {
-    const SIGNS: &[&str] = &["your ip", "source address", "client ip", "clientip", "whitelist", "allowlist", "allow-list", "your address"];
+    const SIGNS: &[&str] =
+        &["your ip", "source address", "client ip", "clientip", "whitelist", "allowlist", "allow-list", "your address"];
     let body = String::from_utf8_lossy(&reply.body);
     let texts = reply.headers.iter().map(|(_, value)| value.as_str()).chain([reply.reason.as_str(), body.as_ref()]);
     for text in texts {

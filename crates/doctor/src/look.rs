@@ -53,7 +53,8 @@ impl Doubt {
 
     pub(crate) fn of(error: &CertificateError) -> Doubt {
         match error {
-            CertificateError::UnknownIssuer => Doubt::UnknownIssuer,
+            // An authority that was made anew keeps its name: then it is the signature that does not fit the one that is known.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Doubt::UnknownIssuer,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Doubt::OtherName,
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Doubt::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Doubt::NotYetValid,
@@ -103,7 +104,8 @@ impl Look {
 
     /// A client that ends every handshake with whatever certificate, and tells it here.
     pub(crate) fn client(self: &Arc<Self>) -> Option<ClientConfig> {
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_safe_default_protocol_versions().ok()?;
+        let builder =
+            ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_safe_default_protocol_versions().ok()?;
         let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::clone(self) as _).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Every look is a whole handshake: a resumed one shows no certificate.

@@ -71,7 +71,8 @@ pub(crate) async fn spoken(address: SocketAddr, means: &Means) -> Spoken {
         timeout(patience, say(address, HTTP)),
     );
     let heard = [tls, socks, http].map(|heard| heard.unwrap_or(Heard::Silence));
-    let bytes: Vec<Foreign> = heard.iter().filter_map(|heard| if let Heard::Bytes(f) = heard { Some(*f) } else { None }).collect();
+    let bytes: Vec<Foreign> =
+        heard.iter().filter_map(|heard| if let Heard::Bytes(f) = heard { Some(*f) } else { None }).collect();
     // A TLS port may answer HTTP in clear with a complaint, so the strictest protocol goes first.
     match &heard {
         [Heard::Tls, ..] => Spoken::Tls,

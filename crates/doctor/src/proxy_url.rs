@@ -143,7 +143,9 @@ fn scheme(name: &str) -> Result<Scheme, Unreadable> {
         "https" => Scheme::Https,
         "socks5" | "socks" => Scheme::Socks5,
         "socks5h" => Scheme::Socks5h,
-        "socks4" | "socks4a" => return Err(unreadable("SOCKS4 has no passwords and no names; ask for the proxy's SOCKS5 or HTTP port")),
+        "socks4" | "socks4a" => {
+            return Err(unreadable("SOCKS4 has no passwords and no names; ask for the proxy's SOCKS5 or HTTP port"));
+        }
         // A password may stand before a "://", too, so it is not repeated.
         _ => return Err(unreadable("what stands before :// is no scheme of a proxy: http, https, socks5 and socks5h are")),
     })
@@ -238,8 +240,17 @@ mod tests {
 
     #[test]
     fn what_names_no_proxy() {
-        let cases =
-            ["", "http://", "http://:80", "http://h:0", "http://h:99999", "ftp://h:1", "http://a b:1", "http://::1", "http://[::1"];
+        let cases = [
+            "",
+            "http://",
+            "http://:80",
+            "http://h:0",
+            "http://h:99999",
+            "ftp://h:1",
+            "http://a b:1",
+            "http://::1",
+            "http://[::1",
+        ];
         for text in cases {
             assert!(ProxyUrl::read(text).is_err(), "{text}");
         }

@@ -94,7 +94,8 @@ pub fn ending(report: &Report, colour: Colour) -> String {
 }
 
 fn times(timings: &[Timing], colour: Colour) -> String {
-    let mut text = format!("{}\n", colour.ink(Ink::Bold, &format!("{:<22}{:>12}{:>12}{:>12}", "Times", "direct", "proxied", "slow from")));
+    let mut text =
+        format!("{}\n", colour.ink(Ink::Bold, &format!("{:<22}{:>12}{:>12}{:>12}", "Times", "direct", "proxied", "slow from")));
     for timing in timings {
         let cell = |time: Option<std::time::Duration>| time.map_or_else(|| "-".to_owned(), shown_time);
         let through = format!("{:>12}", cell(timing.proxied));

@@ -1,5 +1,6 @@
 //! Steps 3 and 4: a neutral target and the real one, each past the proxy and through it.
 
+use outgate_client::classify::Confidence;
 use outgate_client::connect::Upstream;
 use outgate_faults::{Layer, Slug};
 
@@ -37,10 +38,10 @@ fn told_direct(check: Check, site: &Site, direct: &Exchange) -> Finding {
     let time = direct.time(Phase::Total);
     if let Some(reply) = direct.reply()
         && site.security == Security::Clear
-        && is_portal(reply)
+        && is_portal(reply, site.target.host())
     {
         let sentence = "this machine's network answers with a page of its own: a captive portal".to_owned();
-        return Finding::new(check, State::Remark, says).time(time).points_to(portal(sentence).harming(Harm::Remark));
+        return Finding::new(check, State::Remark, says).time(time).points_to(portal(sentence));
     }
     let state = if direct.is_good() { State::Good } else { State::Remark };
     Finding::new(check, state, says).time(time)
@@ -63,14 +64,17 @@ pub(crate) async fn neutral_proxied(chart: &mut Chart<'_>) -> Finding {
     let suspect = Suspect { chart, upstream, site, proxied, direct };
     if !direct.is_some_and(Exchange::is_good) && suspect.verdict().0 != Speaker::Proxy {
         // A neutral target that answers nobody tells nothing about the proxy.
-        return Finding { state: State::Remark, ..finding }.detail("it fails past the proxy as well, so it says nothing about the proxy");
+        return Finding { state: State::Remark, ..finding }
+            .detail("it fails past the proxy as well, so it says nothing about the proxy");
     }
     let diagnosis = suspect.diagnose().await;
     let no_way_out = diagnosis.fault.is_some_and(|slug| matches!(slug.row().layer, Layer::Target | Layer::Exit | Layer::Gateway));
     let names = diagnosis.fault.is_some_and(|slug| matches!(slug, Slug::DnsFailed | Slug::DnsNotFound | Slug::DnsTimeout));
     let overloaded = diagnosis.fault.is_some_and(|slug| slug.row().layer == Layer::Gateway && slug != Slug::Internal);
     let finding = Finding { state: State::Bad, ..finding };
-    if no_way_out && !names && !overloaded && direct.is_some_and(Exchange::is_good) {
+    // What the proxy itself names needs no other name.
+    let certain = diagnosis.confidence == Confidence::Certain;
+    if no_way_out && !certain && !names && !overloaded && direct.is_some_and(Exchange::is_good) {
         return finding.points_to(Diagnosis {
             name: "no_way_out",
             sentence: format!("the proxy reaches not even a neutral target: {}", diagnosis.sentence),
@@ -118,13 +122,18 @@ async fn compared(chart: &Chart<'_>, upstream: &Upstream, site: &Site, proxied: 
 
 /// What was asked and how it ended, with what the proxy says of the exit.
 fn told(site: &Site, exchange: &Exchange) -> String {
-    let exit = exchange.field("X-Outgate-Exit").map(|exit| format!(", exit {}", printable(exit)));
-    format!("{site} {}{}", exchange.words(), exit.unwrap_or_default())
+    let exit = exchange.field("X-Outgate-Exit").map(|exit| format!(", exit {}", printable(exit))).unwrap_or_default();
+    let id = exchange.field("X-Outgate-Request-Id").filter(|_| !exchange.is_good());
+    let id = id.map(|id| format!(", request id {}", printable(id))).unwrap_or_default();
+    format!("{site} {}{exit}{id}", exchange.words())
 }
 
 /// Who answers for the target: the certificate that was shown through the proxy, against the one past it.
 pub(crate) fn certificate(chart: &Chart<'_>) -> Finding {
-    let pairs = [(&chart.target, &chart.target_direct, chart.case.target.as_ref()), (&chart.neutral, &chart.neutral_direct, Some(&chart.case.neutral))];
+    let pairs = [
+        (&chart.target, &chart.target_direct, chart.case.target.as_ref()),
+        (&chart.neutral, &chart.neutral_direct, Some(&chart.case.neutral)),
+    ];
     let found = pairs.iter().find_map(|(proxied, direct, site)| {
         let shown = proxied.as_ref()?.shown.as_ref()?;
         Some((shown, direct.as_ref().and_then(|direct| direct.shown.as_ref()), (*site)?))
@@ -141,9 +150,10 @@ fn judged(site: &Site, shown: &Shown, direct: Option<&Shown>) -> Finding {
     let Some(doubt) = shown.doubt else {
         let finding = Finding::new(Check::Certificate, State::Good, format!("believed, signed by \"{issuer}\""));
         return match direct {
-            Some(direct) if direct.der != shown.der && direct.certificate.issuer != *issuer => {
-                finding.detail(format!("past the proxy it is another, signed by \"{}\"; big sites have several", direct.certificate.issuer))
-            }
+            Some(direct) if direct.der != shown.der && direct.certificate.issuer != *issuer => finding.detail(format!(
+                "past the proxy it is another, signed by \"{}\"; big sites have several",
+                direct.certificate.issuer
+            )),
             _ => finding,
         };
     };
@@ -160,18 +170,19 @@ fn judged(site: &Site, shown: &Shown, direct: Option<&Shown>) -> Finding {
         Some(direct) if direct.der == shown.der => {
             let sentence = format!("{says}, and it is the same past the proxy");
             let advice = match doubt {
-                Doubt::Expired | Doubt::NotYetValid => "Compare this machine's clock first; if it is right, the target has to renew it.",
+                Doubt::Expired | Doubt::NotYetValid => {
+                    "Compare this machine's clock first; if it is right, the target has to renew it."
+                }
                 _ => "The target has to be given a certificate that clients believe, or your client its authority.",
             };
             finding.points_to(
-                Diagnosis::fault(Slug::TlsCertificateInvalid, outgate_client::classify::Confidence::Certain, sentence)
-                    .of(Whose::Target)
-                    .advising(advice),
+                Diagnosis::fault(Slug::TlsCertificateInvalid, Confidence::Certain, sentence).of(Whose::Target).advising(advice),
             )
         }
-        Some(direct) if direct.doubt.is_none() => {
-            finding.points_to(intercepted(Whose::Operator, &format!("; past the proxy it is signed by \"{}\"", direct.certificate.issuer)))
-        }
+        Some(direct) if direct.doubt.is_none() => finding.points_to(intercepted(
+            Whose::Operator,
+            &format!("; past the proxy it is signed by \"{}\"", direct.certificate.issuer),
+        )),
         Some(direct) if direct.certificate.issuer == *issuer => {
             finding.points_to(intercepted(Whose::YourNetwork, ", and the same authority signs past the proxy"))
         }
@@ -188,7 +199,9 @@ pub(crate) async fn names(chart: &Chart<'_>) -> Finding {
     };
     let Some(upstream) = chart.upstream() else { return good("there is no proxy to ask") };
     let addresses = site.addresses().await;
-    let Some(address) = addresses.first() else { return good("the target has no name to resolve, or this machine can't resolve it") };
+    let Some(address) = addresses.first() else {
+        return good("the target has no name to resolve, or this machine can't resolve it");
+    };
     let kind = |exchange: &Exchange| match (&exchange.ended, &exchange.shown) {
         (Ended::Answered(reply), shown) => Some((reply.status, shown.as_ref().map(|shown| shown.der.clone()))),
         _ => None,
@@ -201,7 +214,11 @@ pub(crate) async fn names(chart: &Chart<'_>) -> Finding {
     }
     let by_address = exchange::through(upstream, &site.at_address(*address), &chart.means).await;
     if kind(&by_address) != past || past.is_none() {
-        return Finding::new(Check::Names, State::Good, format!("{here}; by that address the proxy is answered the same as by name"));
+        return Finding::new(
+            Check::Names,
+            State::Good,
+            format!("{here}; by that address the proxy is answered the same as by name"),
+        );
     }
     let sentence = format!(
         "{here}, and the proxy goes somewhere else by that name: asked for {address} it gets what this machine gets, asked for the \
@@ -210,7 +227,11 @@ pub(crate) async fn names(chart: &Chart<'_>) -> Finding {
     let next = "Compare `dig` here with the proxy's resolver: a stale or filtered name, split DNS, or a CDN that answers by country. \
                 Where it matters, give the proxy the address.";
     Finding::new(Check::Names, State::Remark, &sentence).points_to(
-        Diagnosis::own("dns_differs", None, Whose::Operator, sentence, next).likely().harming(Harm::Impaired),
+        Diagnosis::own("dns_differs", None, Whose::Operator, sentence, next).likely().harming(if proxied.is_good() {
+            Harm::Impaired
+        } else {
+            Harm::Broken
+        }),
     )
 }
 

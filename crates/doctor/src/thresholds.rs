@@ -23,15 +23,8 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in the order they happen.
-    pub const ALL: [Phase; 7] = [
-        Phase::Dns,
-        Phase::Tcp,
-        Phase::ProxyTls,
-        Phase::Connect,
-        Phase::TargetTls,
-        Phase::FirstByte,
-        Phase::Total,
-    ];
+    pub const ALL: [Phase; 7] =
+        [Phase::Dns, Phase::Tcp, Phase::ProxyTls, Phase::Connect, Phase::TargetTls, Phase::FirstByte, Phase::Total];
 
     /// Its name in JSON.
     pub fn name(self) -> &'static str {

@@ -65,11 +65,7 @@ impl Ward {
         }
         arguments.extend(more);
         // The URL goes by the environment, as the help advises: no process list shows it.
-        let output = Command::new(OUTGATE)
-            .args(&arguments)
-            .env("OUTGATE_DOCTOR_PROXY", proxy)
-            .output()
-            .expect("the binary runs");
+        let output = Command::new(OUTGATE).args(&arguments).env("OUTGATE_DOCTOR_PROXY", proxy).output().expect("the binary runs");
         let text = String::from_utf8_lossy(&output.stdout);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let report = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}{stderr}"));

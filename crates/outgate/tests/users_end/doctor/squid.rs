@@ -43,7 +43,8 @@ fn broken_in_eight_ways() {
     drop(banned);
 
     // 4. Its port is denied.
-    let ports = ForeignProxy::squid(&format!("acl tls port 443\nacl CONNECT method CONNECT\nhttp_access deny CONNECT !tls\n{OPEN}"));
+    let ports =
+        ForeignProxy::squid(&format!("acl tls port 443\nacl CONNECT method CONNECT\nhttp_access deny CONNECT !tls\n{OPEN}"));
     ward.examine(&at(&ports), &[]).says("port_denied operator").in_step(4).mentions(&ward.target_port().to_string());
     drop(ports);
 
@@ -57,7 +58,8 @@ fn broken_in_eight_ways() {
 
     // 6. Its parent is gone: it works, and reaches nothing.
     let dead = outgate_testkit::dead::RefusingPort::reserve();
-    let parent = format!("cache_peer 127.0.0.1 parent {} 0 no-query default\nnever_direct allow all\n{OPEN}", dead.address().port());
+    let parent =
+        format!("cache_peer 127.0.0.1 parent {} 0 no-query default\nnever_direct allow all\n{OPEN}", dead.address().port());
     let orphan = ForeignProxy::squid(&parent);
     ward.examine(&at(&orphan), &[]).says("no_way_out operator").in_step(3);
     drop(orphan);
