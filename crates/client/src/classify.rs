@@ -72,7 +72,14 @@ fn answered(evidence: &Evidence<'_>, status: u16, providers: &Providers) -> Verd
         return verdict;
     }
     match evidence.way {
-        Way::Tunnelled | Way::Direct => origin::said(evidence, status, Confidence::Certain, "nobody else can have written it"),
+        Way::Direct => origin::said(evidence, status, Confidence::Certain, "nobody else can have written it"),
+        Way::Tunnelled => match foreign::who_opens_tunnels(evidence, providers) {
+            Some(title) => {
+                let sign = format!("through a tunnel, but it has a field of {title}, who opens TLS: configure it if it is yours");
+                origin::said(evidence, status, Confidence::Likely, &sign)
+            }
+            None => origin::said(evidence, status, Confidence::Certain, "it came through the tunnel"),
+        },
         Way::Connect | Way::Socks => proxy_status::said(evidence, status)
             .unwrap_or_else(|| generic::said(evidence, status, Confidence::Certain, providers)),
         Way::Forwarded => forwarded(evidence, status, known.as_ref(), providers),
@@ -93,7 +100,7 @@ fn forwarded(evidence: &Evidence<'_>, status: u16, known: Option<&foreign::Known
     }
     match origin::author(evidence, status) {
         origin::Author::Site(sign) => origin::said(evidence, status, Confidence::Likely, &sign),
-        origin::Author::Proxy(_) => generic::said(evidence, status, Confidence::Likely, providers),
+        origin::Author::Proxy => generic::said(evidence, status, Confidence::Likely, providers),
         origin::Author::Unknown => {
             if let Some(verdict) = origin::challenged(evidence, status, Confidence::Likely) {
                 return verdict;

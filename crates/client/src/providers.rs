@@ -12,7 +12,7 @@ mod read;
 mod rule;
 mod table;
 
-use outgate_faults::Dialect;
+use outgate_faults::{Dialect, Slug};
 
 use crate::classify::Fields;
 
@@ -136,6 +136,11 @@ impl Provider {
         rule::best(&self.rules, sent)
     }
 
+    /// What else it may mean at another of its hosts, where it is not known which one was asked.
+    pub(crate) fn elsewhere(&self, sent: &Sent<'_>) -> Vec<Slug> {
+        if self.has_host(sent.host) { Vec::new() } else { rule::elsewhere(&self.rules, sent) }
+    }
+
     /// The provider's own code in an answer, as it wrote it.
     pub(crate) fn code(&self, headers: Fields<'_>) -> Option<String> {
         let field = self.own.codes.iter().find_map(|name| headers.first(name));
@@ -200,6 +205,12 @@ impl Providers {
         self.list.retain(|known| known.name != provider.name);
         self.list.insert(0, provider);
         Ok(self)
+    }
+
+    /// All but the one with this name.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Providers {
+        Providers { list: self.list.iter().filter(|provider| provider.name != name).cloned().collect() }
     }
 
     /// The one with this name.

@@ -139,12 +139,17 @@ impl<'a> Evidence<'a> {
         host_of(self.target)
     }
 
-    /// The one line that a proxy's plain answer consists of, made harmless; pages are for people and no line.
-    pub(crate) fn line(&self) -> Option<String> {
+    /// The one line that a proxy's plain answer consists of; pages are for people and no line.
+    pub(crate) fn raw_line(&self) -> Option<String> {
         let text = self.text();
         let line = text.trim();
         let page = line.starts_with(['<', '{']) || line.contains('\n');
-        (!line.is_empty() && !page).then(|| outgate_faults::fact::render(line))
+        (!line.is_empty() && !page).then(|| line.to_owned())
+    }
+
+    /// The same made harmless, to be shown.
+    pub(crate) fn line(&self) -> Option<String> {
+        self.raw_line().map(outgate_faults::fact::render)
     }
 
     /// Whether there is no page in it: nothing, or one plain line.

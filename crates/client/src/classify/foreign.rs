@@ -33,6 +33,12 @@ pub(crate) fn known<'a>(evidence: &Evidence<'a>, providers: &'a Providers) -> Op
     providers.marked_in(evidence.headers).map(|provider| Known { provider, how: How::ByMarks })
 }
 
+/// Whose mark an answer has that came through a tunnel, if that one opens TLS. A target may have forged it.
+pub(crate) fn who_opens_tunnels<'a>(evidence: &Evidence<'_>, providers: &'a Providers) -> Option<&'a str> {
+    let marked = providers.marked_in(evidence.headers).filter(|provider| provider.opens_tunnels())?;
+    (evidence.provider.is_none() && providers.at_host(proxy_host(evidence)).is_none()).then(|| marked.title())
+}
+
 fn proxy_host<'a>(evidence: &Evidence<'a>) -> &'a str {
     crate::classify::evidence::host_of(evidence.proxy)
 }
@@ -63,7 +69,10 @@ pub(crate) fn said(evidence: &Evidence<'_>, status: u16, known: &Known<'_>, prov
         Some(matched) => {
             let doubt = doubt(evidence, status, known, &matched, marked)?;
             let why = format!("{} says: {} ({})", provider.title(), matched.rule.means(), matched.rule.sign());
-            by_rule(evidence, matched.rule, doubt, why)
+            // Which of its products it is, and so what it means, may depend on a host that is not known.
+            let elsewhere = provider.elsewhere(&sent);
+            let doubt = if elsewhere.is_empty() { doubt } else { doubt.max(Confidence::Likely) };
+            by_rule(evidence, matched.rule, doubt, why).or(&elsewhere)
         }
         // It says that it was it, but not in words that are known: the generic rules go on from there.
         None if marked && evidence.way != Way::Tunnelled => {
@@ -101,7 +110,7 @@ fn doubt(evidence: &Evidence<'_>, status: u16, known: &Known<'_>, matched: &Matc
         return Some(by_marks);
     }
     match origin::author(evidence, status) {
-        origin::Author::Proxy(_) => Some(by_marks),
+        origin::Author::Proxy => Some(by_marks),
         origin::Author::Site(_) => None,
         // Words of the provider's documentation, or a plain line: sites answer with pages.
         origin::Author::Unknown if matched.by_words || evidence.is_bare() => Some(Confidence::Likely),

@@ -1,6 +1,6 @@
 //! The target's own answers, told from the proxy's.
 
-use outgate_faults::{Fault, Slug, raise};
+use outgate_faults::{Fault, raise};
 
 use crate::classify::{Confidence, Evidence, Fields, Provenance, Verdict, Way, challenge, proxy_status};
 
@@ -74,8 +74,8 @@ pub(crate) fn is_a_proxys(status: u16) -> bool {
 pub(crate) enum Author {
     /// The target, by this sign.
     Site(String),
-    /// The proxy, by this sign.
-    Proxy(String),
+    /// The proxy.
+    Proxy,
     /// No sign either way.
     Unknown,
 }
@@ -87,11 +87,8 @@ pub(crate) fn author(evidence: &Evidence<'_>, status: u16) -> Author {
     if let Some(passed_on) = proxy_status::says_passed_on(evidence) {
         return Author::Site(format!("Proxy-Status says that {passed_on} was received and passed on"));
     }
-    if let Some(name) = found(OF_A_PROXY) {
-        return Author::Proxy(format!("{name} is a proxy's field"));
-    }
-    if is_a_proxys(status) {
-        return Author::Proxy(format!("{status} is a proxy's status"));
+    if found(OF_A_PROXY).is_some() || is_a_proxys(status) {
+        return Author::Proxy;
     }
     if let Some(name) = found(OF_A_SITE) {
         return Author::Site(format!("{name} is a web site's field"));
@@ -119,7 +116,7 @@ pub(crate) fn said(evidence: &Evidence<'_>, status: u16, confidence: Confidence,
     }
     match fault(evidence.host(), status) {
         Some(fault) => Verdict::raised(fault, Provenance::Origin, confidence, format!("the target's own {status}: {sign}")),
-        None => Verdict::fine(Provenance::Origin, format!("the target answered {status}")),
+        None => Verdict { confidence, ..Verdict::fine(Provenance::Origin, format!("the target answered {status}")) },
     }
 }
 
@@ -150,9 +147,4 @@ fn fault(host: &str, status: u16) -> Option<Fault> {
         407 => raise::target_unauthorized(host),
         _ => return None,
     })
-}
-
-/// What the target means by a status, without raising anything.
-pub(crate) fn slug_of(status: u16) -> Option<Slug> {
-    fault("", status).map(|fault| fault.slug())
 }

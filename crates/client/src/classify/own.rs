@@ -48,7 +48,7 @@ fn by_sentence(evidence: &Evidence<'_>) -> Option<Verdict> {
     if evidence.status.is_none_or(|status| status < 400) {
         return None;
     }
-    let slug = sentence::of(&evidence.line()?)?;
+    let slug = sentence::of(&evidence.raw_line()?)?;
     // The user's end tells its own faults with their fields; without them such a sentence is somebody's web page.
     if slug.row().seen == Seen::UserEnd {
         return None;

@@ -41,7 +41,7 @@ impl Member {
 }
 
 /// The members of the field's values, in their order.
-pub fn members<'a>(values: impl IntoIterator<Item = Cow<'a, str>>) -> Vec<Member> {
+pub(super) fn members<'a>(values: impl IntoIterator<Item = Cow<'a, str>>) -> Vec<Member> {
     let mut members = Vec::new();
     for value in values {
         for item in pieces(&value, ',').into_iter().take(MOST_MEMBERS - members.len().min(MOST_MEMBERS)) {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ring::digest;
+
 use super::trust::Trust;
 
 /// How an upstream proxy is spoken to.
@@ -64,6 +66,13 @@ impl Credentials {
     /// The user name: every use of it is searchable by this name.
     pub fn expose_user(&self) -> &str {
         &self.user
+    }
+
+    /// A short word that is the same for the same user name and password and tells neither: for keeping accounts apart.
+    pub fn fingerprint(&self) -> String {
+        let both = format!("{}:{}", self.user, self.password);
+        let hash = digest::digest(&digest::SHA256, both.as_bytes());
+        hash.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The password: every use of it is searchable by this name.

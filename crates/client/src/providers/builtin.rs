@@ -93,7 +93,8 @@ mod tests {
             .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
             .collect();
         let mut named: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
-        (found.sort(), named.sort_unstable());
+        found.sort();
+        named.sort_unstable();
         assert_eq!(found, named);
     }
 

@@ -46,19 +46,15 @@ pub(super) fn provider(file: &str, text: &str, known: &Providers) -> Result<Prov
         if !rule.codes.is_empty() && !has_codes {
             problems.add(at, "rule.code: [own] names no `codes` and no `proxy_status` to read a code from");
         }
-        if let Some(other) = rules.iter().position(|other| other.conditions() == rule.conditions()) {
+        if let Some(other) = rules.iter().position(|other| other.looks_like(&rule)) {
             problems.add(at, format_args!("rule: looks at the same as rule {} ({})", other + 1, rule.sign()));
         }
         rules.push(rule);
     }
     if let Some(base) = base {
-        rules.extend(
-            base.rules
-                .iter()
-                .filter(|old| !rules.iter().any(|rule| rule.conditions() == old.conditions()))
-                .cloned()
-                .collect::<Vec<_>>(),
-        );
+        let kept = base.rules.iter().filter(|old| !rules.iter().any(|rule| rule.looks_like(old)));
+        let kept: Vec<Rule> = kept.cloned().collect();
+        rules.extend(kept);
     }
     let dialect = dialect.or_else(|| base.and_then(|base| base.dialect.clone()));
     root.finish();

@@ -127,9 +127,13 @@ impl Rule {
         signs.join(", ")
     }
 
-    /// What it must see to fit, so that two of the same are found.
-    pub(super) fn conditions(&self) -> (&[String], &[String], &[u16], &[String], &[Way]) {
-        (&self.codes, &self.texts, &self.statuses, &self.at, &self.ways)
+    /// Whether another rule looks at the same, so that one of the two would never be asked.
+    pub(super) fn looks_like(&self, other: &Rule) -> bool {
+        self.codes == other.codes
+            && self.texts == other.texts
+            && self.statuses == other.statuses
+            && self.at == other.at
+            && self.ways == other.ways
     }
 
     fn code(&self, code: &str) -> Code {
@@ -146,7 +150,7 @@ impl Rule {
         let code = sent.code.map_or(Code::Other, |code| self.code(&plain_code(code)));
         let text = !self.texts.is_empty() && self.texts.iter().any(|known| sent.text.contains(known.as_str()));
         let status = sent.status.is_some_and(|status| self.statuses.contains(&status));
-        let at = self.at.iter().any(|zone| under(sent.host, zone));
+        let at = self.at.iter().any(|zone| sent.host == ANYWHERE || under(sent.host, zone));
         let way = self.ways.contains(&sent.way);
         let fits = any(!self.codes.is_empty(), code > Code::Other)
             && any(!self.texts.is_empty(), text)
@@ -198,6 +202,15 @@ pub struct Matched<'a> {
     pub rule: &'a Rule,
     /// Whether it looked at words or a code of the provider's, not at the status alone.
     pub by_words: bool,
+}
+
+/// A host that fits every rule.
+const ANYWHERE: &str = "*";
+
+/// What those rules say that fit at some host.
+pub(super) fn elsewhere(rules: &[Rule], sent: &Sent<'_>) -> Vec<Slug> {
+    let sent = Sent { host: ANYWHERE, ..*sent };
+    rules.iter().filter(|rule| !rule.at.is_empty() && rule.fits(&sent).is_some()).map(|rule| rule.slug).collect()
 }
 
 /// The rule that fits best; of equals the first.
