@@ -2,6 +2,7 @@
 
 mod doctor;
 mod provocations;
+mod relay;
 
 /// The binary under test.
 const OUTGATE: &str = env!("CARGO_BIN_EXE_outgate");
