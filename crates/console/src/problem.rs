@@ -42,6 +42,7 @@ enum Kind {
     Throttled(Duration),
     TooOften(Duration),
     Forbidden,
+    SearchTooLong,
 }
 
 impl Kind {
@@ -70,6 +71,7 @@ impl Kind {
             Self::Credentials => ("credentials", "The key's credentials are missing or not good", StatusCode::UNAUTHORIZED),
             Self::Throttled(_) => ("throttled", "Too many wrong credentials", StatusCode::TOO_MANY_REQUESTS),
             Self::TooOften(_) => ("too-often", "It was done a moment ago", StatusCode::TOO_MANY_REQUESTS),
+            Self::SearchTooLong => ("search-too-long", "The search takes too long", StatusCode::SERVICE_UNAVAILABLE),
             Self::Forbidden => ("forbidden", "The key may not do this", StatusCode::FORBIDDEN),
             Self::StoreUnclear => ("store-unclear", "Nobody knows whether it was done", StatusCode::SERVICE_UNAVAILABLE),
         }
@@ -127,6 +129,14 @@ impl Problem {
         Self::new(
             Kind::MethodNotAllowed,
             format!("{} is not among the methods of Allow", method.chars().take(20).collect::<String>()),
+        )
+    }
+
+    pub(crate) fn search_too_long(limit: Duration) -> Self {
+        let limit = limit.as_secs();
+        Self::new(
+            Kind::SearchTooLong,
+            format!("not all of these records can be looked through in {limit} s: ask for less time, or use outgate logs"),
         )
     }
 
@@ -233,6 +243,7 @@ impl IntoResponse for Problem {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
             }
             Kind::Forbidden
+            | Kind::SearchTooLong
             | Kind::Invalid
             | Kind::NotFound
             | Kind::MethodNotAllowed

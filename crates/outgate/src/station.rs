@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use outgate_console::{ConsoleFile, Desk, Server, router};
 use outgate_gateway::settings::Settings;
 use outgate_gateway::{Bound, Gateway, Reconfigured, Running};
+use outgate_records::Records;
 use outgate_store::{Secret, Store};
 use ring::rand::SystemRandom;
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,8 +60,10 @@ impl Station {
             None => Server::bind(console).await,
         };
         let server = server.map_err(|e| format!("the console can't listen on {console}: {e}"))?;
+        let records = settings.records.as_ref().map(|records| Records::in_folder(&records.folder));
         let running = Gateway::start(settings, snapshot.clone(), store.clone(), passed.into_listeners())?;
-        let desk = Arc::new(Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)));
+        let desk = Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)).with_records(records);
+        let desk = Arc::new(desk);
         let following = tokio::task::spawn_local(follow::follow(desk.clone()));
         let admin_token = admin_token()?;
         let console_url = format!("http://{}", server.address());
