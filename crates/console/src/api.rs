@@ -104,7 +104,7 @@ fn check_token(desk: &Desk, headers: &HeaderMap, source: IpAddr, token: SecretHa
 }
 
 /// The token that a request carries, right or wrong.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let given = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7);
     given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")).map(|(_, token)| token)
 }

@@ -240,7 +240,7 @@ impl Settler {
     /// Takes what was counted since the last time.
     fn collect(&mut self) {
         let rows = self.accounts.book().take(Timestamp::now());
-        for row in &rows {
+        for row in rows.iter().filter(|row| row.counters.bytes() > 0) {
             self.meters.moved(row.pool.as_str(), row.counters.up, row.counters.down);
         }
         if self.behind {

@@ -1,6 +1,7 @@
 //! The gateway's configuration file: raw text to checked settings, all problems in one run.
 
 mod cluster;
+mod metrics;
 mod reader;
 mod readings;
 mod records;
@@ -16,8 +17,8 @@ use outgate_egress::{DnsSettings, Guard};
 use outgate_faults::{Dialect, DialectSpec, FaultSpec, ReasonStyle, Slug};
 use outgate_gateway::policy::{Effect, Policy, Rule};
 use outgate_gateway::settings::{
-    Counting, ExitDoorSettings, FleetRules, Geo, HeadLimits, Limits, ListenerSettings, MemoryBound, PeerAddress, PoolSettings,
-    Protocols, SessionRules, Settings, Sharing, Timeouts,
+    ExitDoorSettings, FleetRules, Geo, HeadLimits, Limits, ListenerSettings, MemoryBound, PeerAddress, PoolSettings, Protocols,
+    SessionRules, Settings, Sharing, Timeouts,
 };
 use outgate_store::amount::{parse_bytes, parse_duration};
 use outgate_store::{PoolKind, PoolName, PortRange};
@@ -26,6 +27,7 @@ use outgate_store_redis::Redis;
 use crate::ledger::LedgerSettings;
 use crate::tls::Clients;
 
+pub(crate) use metrics::Metrics;
 pub(crate) use readings::Readings;
 
 use reader::Section;
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) store: LedgerSettings,
     /// The console's address; port 0 takes a free one.
     pub(crate) console: SocketAddr,
+    /// What is counted, and who may see it.
+    pub(crate) metrics: Metrics,
     /// The gateway, but for its name when the file has none.
     pub(crate) settings: Settings,
     /// Whether a name was given.
@@ -129,6 +133,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     egress.finish();
     let geo = geo(root.section("geo"));
     let records = records::records(root.section("records"), &data);
+    let metrics = metrics::metrics(root.section("metrics"));
     let named = name.is_some();
     let settings = Settings {
         name: name.unwrap_or_default(),
@@ -148,7 +153,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         sources,
         geo,
         sharing,
-        counting: Counting::On,
+        counting: metrics.counting,
         records: records.settings,
         journal: None,
         echo: None,
@@ -157,6 +162,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         data,
         store,
         console: console_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
+        metrics,
         settings,
         named,
         records_named: records.folder_named,

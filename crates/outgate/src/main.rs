@@ -8,6 +8,7 @@ mod data;
 mod explain;
 mod follow;
 mod ledger;
+mod metrics;
 mod notify;
 mod quickstart;
 mod reload;

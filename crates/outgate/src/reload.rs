@@ -8,7 +8,7 @@ use crate::notify::Notify;
 use crate::station::Station;
 
 /// The settings that are read at a start only, and what is below them.
-const FIXED: [&str; 15] = [
+const FIXED: [&str; 16] = [
     "cluster.address",
     "console",
     "data",
@@ -18,6 +18,7 @@ const FIXED: [&str; 15] = [
     "fleet.eject_for",
     "fleet.eject_most",
     "fleet.slow_start",
+    "metrics",
     "name",
     "pools",
     "records",

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outgate_console::{ConsoleFile, Desk, Server, router};
-use outgate_gateway::settings::Settings;
+use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, router};
+use outgate_gateway::settings::{Counting, Settings};
 use outgate_gateway::{Bound, Gateway, Reconfigured, Running};
 use outgate_records::Records;
 use outgate_store::{Secret, Store};
@@ -19,7 +19,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::activation::Passed;
+use crate::config::Metrics;
 use crate::ledger::{self, LedgerSettings};
+use crate::metrics::page;
 use crate::{data, eprintln, failed, follow, tls};
 
 /// Everything a running gateway consists of.
@@ -41,6 +43,7 @@ impl Station {
         data: PathBuf,
         store: LedgerSettings,
         console: SocketAddr,
+        metrics: Metrics,
         mut settings: Settings,
         named: bool,
         mut passed: Passed,
@@ -74,7 +77,14 @@ impl Station {
         };
         console_file.write(&data).map_err(|e| format!("{}: {e}", data.join("console.json").display()))?;
         let (stop_console, stopped) = oneshot::channel::<()>();
-        let routes = router(desk.clone(), admin_token.hash(), Default::default());
+        let shown = outgate_console::Metrics {
+            desk: desk.clone(),
+            admin: admin_token.hash(),
+            token: metrics.token,
+            write: page(running.gateway.clone(), metrics.countries),
+        };
+        let shown = if metrics.counting == Counting::On { shown.route() } else { ExtraRoutes::new() };
+        let routes = router(desk.clone(), admin_token.hash(), shown);
         let console = tokio::task::spawn_local(server.serve(routes, async {
             // Dropped or sent: both mean stop.
             let _told = stopped.await;

@@ -9,7 +9,7 @@
 //! `transfer` moves bytes in bulk and holds tunnels open; `ledger` is usage, plans and key states under traffic; `life` is
 //! reloads, restarts and the end; `cluster` is several gateways that share their exits, `sharing` several that share their
 //! keys' limits; `attack` is hostile input, `hostile` hostile frames of HTTP/2; `command` is the command line; `matrix` is
-//! every fault by every way in; `tidy` keeps the catalogue, its pages and its provocations together.
+//! every fault by every way in; `seeing` is what operators see; `tidy` keeps the catalogue, its pages and its provocations together.
 
 mod agent;
 mod attack;
@@ -28,6 +28,7 @@ mod matrix;
 mod own;
 mod page;
 mod provocations;
+mod seeing;
 mod sharing;
 mod tidy;
 mod transfer;

@@ -1,0 +1,3 @@
+//! What operators see of their gateway: `metrics` is the page that Prometheus reads.
+
+mod metrics;
