@@ -115,7 +115,9 @@ async fn private(request: Request, next: Next) -> Response {
 }
 
 /// Runs a change to its end even if the client hangs up: between the store and the running gateway nothing may get lost.
-pub(crate) async fn whole<T: Send + 'static>(change: impl Future<Output = Result<T, DeskError>> + Send + 'static) -> Result<T, Problem> {
+pub(crate) async fn whole<T: Send + 'static>(
+    change: impl Future<Output = Result<T, DeskError>> + Send + 'static,
+) -> Result<T, Problem> {
     match tokio::spawn(change).await {
         Ok(done) => Ok(done?),
         Err(error) => {

@@ -161,7 +161,8 @@ impl Problem {
     }
 
     pub(crate) fn not_our_form() -> Self {
-        let what = "it was open for too long, or its cookie is blocked, or another site sent it: nothing was done, load the page again";
+        let what =
+            "it was open for too long, or its cookie is blocked, or another site sent it: nothing was done, load the page again";
         Self::new(Kind::NotOurForm, what)
     }
 

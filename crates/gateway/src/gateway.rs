@@ -13,9 +13,10 @@ use outgate_egress::Egress;
 use outgate_faults::Fault;
 use outgate_meter::Meters;
 use outgate_records::Writer;
+use outgate_records::write::Failing;
 use outgate_store::live::{
-    Denied, ExitDoor, ExitStatus, Listing, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt,
-    SharingState, Standing,
+    Denied, ExitDoor, ExitStatus, Listing, Live, LiveUsage, PoolPlaces, RecordsKept, RotateError, RotatedSession, Rotation,
+    SessionAt, SharingState, Standing,
 };
 use outgate_store::own::Purpose;
 use outgate_store::{Exit, ExitId, Key, KeyId, Plan, PlanName, Snapshot, Store};
@@ -229,6 +230,15 @@ impl Gateway {
         self.writer.as_ref().map_or(0, |writer| writer.dropped())
     }
 
+    fn records_kept(&self) -> RecordsKept {
+        let Some(health) = self.writer.as_ref().map(|writer| writer.health()) else { return RecordsKept::Off };
+        let lost = health.too_fast + health.refused;
+        match health.failing {
+            Some(Failing { since, why }) => RecordsKept::Failing { since, why, lost },
+            None => RecordsKept::Written { lost },
+        }
+    }
+
     /// Cuts the live tunnels of the keys whose time has ended since the last call.
     pub(crate) fn cut_expired(&self, now: Timestamp) {
         for account in self.accounts.take_expired(now) {
@@ -358,6 +368,7 @@ impl Live for Gateway {
             usage: self.keeping.now(),
             sharing: self.shares.as_ref().map_or(SharingState::Off, |shares| shares.state()),
             memory_short: self.load.refuse_when_short().is_err(),
+            records: self.records_kept(),
         }
     }
 

@@ -6,6 +6,7 @@ mod metrics;
 mod reader;
 mod readings;
 mod records;
+pub(crate) mod relay;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

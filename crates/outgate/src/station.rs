@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, pages, router};
 use outgate_gateway::settings::{Counting, Settings};
 use outgate_gateway::{Bound, Gateway, Reconfigured, Running};

@@ -27,7 +27,7 @@ pub use summary::{By, Group, Step, Summary};
 pub(crate) use glance::Glance;
 
 use crew::{Hand, in_order};
-use pieces::{Piece, pieces};
+use pieces::{Piece, past_and_live, pieces};
 use sieve::Sieve;
 
 /// Lines are handed over in batches of about so many bytes.
@@ -61,6 +61,15 @@ pub fn find(folder: &Path, id: &str) -> io::Result<Option<Found>> {
     Records::in_folder(folder).find(id)
 }
 
+/// Lets this thread, and those that it starts, give way to all others: records can wait, requests can't.
+pub fn give_way() {
+    /// The lowest priority there is.
+    const NICE: i32 = 19;
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "records are looked through at the priority of everything else");
+    }
+}
+
 impl Records {
     /// The records in a folder, which need not be there yet. They are read by as many threads as there are cores.
     pub fn in_folder(folder: &Path) -> Self {
@@ -78,11 +87,7 @@ impl Records {
     /// # Errors
     /// The folder or one of its files can't be read.
     pub fn each(&self, stream: Stream, filter: &Filter, show: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
-        let sieve = Sieve::new(filter);
-        let work = |piece: &Piece, hand: &Hand<'_, Vec<u8>>| sift_in_batches(piece, &sieve, hand);
-        in_order(&pieces(&self.folder, stream, filter.since)?, self.threads, &work, &mut |batch| {
-            lines(&batch).try_for_each(&mut *show)
-        })
+        self.show(&pieces(&self.folder, stream, filter.since)?, filter, show)
     }
 
     /// The newest wanted records of a stream, newest first, at most `limit`.
@@ -152,7 +157,28 @@ impl Records {
     /// # Errors
     /// The live file can't be read.
     pub fn follow(&self, stream: Stream) -> io::Result<Follow> {
-        Follow::new(&self.folder, stream)
+        Follow::from_now(&self.folder, stream)
+    }
+
+    /// Shows each wanted line of a stream, and follows it from there on: what is written meanwhile is shown once.
+    ///
+    /// # Errors
+    /// The folder or one of its files can't be read.
+    pub fn each_and_follow(
+        &self,
+        stream: Stream,
+        filter: &Filter,
+        show: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> io::Result<Follow> {
+        let (past, live) = past_and_live(&self.folder, stream, filter.since)?;
+        self.show(&past, filter, show)?;
+        Ok(Follow::from_beginning_of(live, &self.folder, stream))
+    }
+
+    fn show(&self, pieces: &[Piece], filter: &Filter, show: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
+        let sieve = Sieve::new(filter);
+        let work = |piece: &Piece, hand: &Hand<'_, Vec<u8>>| sift_in_batches(piece, &sieve, hand);
+        in_order(pieces, self.threads, &work, &mut |batch| lines(&batch).try_for_each(&mut *show))
     }
 
     /// Looks for the record of a request in both streams. An id says when its request began, so files of hours before are not

@@ -66,6 +66,30 @@ pub struct Standing {
     pub sharing: SharingState,
     /// Whether memory is short, so that new requests are refused.
     pub memory_short: bool,
+    /// With the records of requests.
+    pub records: RecordsKept,
+}
+
+/// How it goes with the records of requests.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum RecordsKept {
+    /// None are written.
+    #[default]
+    Off,
+    /// They are written.
+    Written {
+        /// So many were lost since the start, all the same.
+        lost: u64,
+    },
+    /// They can't be written, and traffic goes on without them.
+    Failing {
+        /// Since when.
+        since: Timestamp,
+        /// What the system says.
+        why: String,
+        /// So many were lost since the start.
+        lost: u64,
+    },
 }
 
 /// Where usage is kept.

@@ -14,7 +14,8 @@ const LISTED: usize = 100;
 
 /// `GET /audit`.
 pub(super) async fn list(State(pages): State<Pages>, Operator(signed): Operator, query: Query<Vec<(String, String)>>) -> Shown {
-    let asked = |name: &str| query.iter().find(|(found, _)| found == name).map(|(_, value)| value.trim()).filter(|text| !text.is_empty());
+    let asked =
+        |name: &str| query.iter().find(|(found, _)| found == name).map(|(_, value)| value.trim()).filter(|text| !text.is_empty());
     let subject = asked("subject").map(str::to_owned);
     let before = asked("after").and_then(|number| number.parse().ok());
     let mut rows = pages.desk.audit(AuditQuery { subject: subject.clone(), before, limit: LISTED + 1 }).await?;

@@ -49,7 +49,13 @@ impl Axis {
 }
 
 /// Up to three series over the same moments. The first is an area, the others are lines.
-pub(super) fn lines(title: &str, axis: Axis, moments: &[Timestamp], series: &[Series<'_>], unit: impl Fn(f64) -> String) -> Markup {
+pub(super) fn lines(
+    title: &str,
+    axis: Axis,
+    moments: &[Timestamp],
+    series: &[Series<'_>],
+    unit: impl Fn(f64) -> String,
+) -> Markup {
     let values = series.iter().flat_map(|series| series.values.iter().flatten().copied());
     let top = nice(values.fold(0.0, f64::max));
     let drawn = draw(top, moments.len().saturating_sub(1).max(1) as f64, |chart| {
@@ -94,7 +100,8 @@ pub(super) fn bars(title: &str, names: [&str; 2], bars: &[Bar], unit: impl Fn(u6
     figure(title, Axis::Clock, &names, drawn, &unit(top as u64), &unit((top / 2.0) as u64), &moments, rows.collect())
 }
 
-type Drawing<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>>;
+type Drawing<'a> =
+    ChartContext<'a, SVGBackend<'a>, Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// The drawing alone, with a grid of quarters.
@@ -197,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_scale_ends_at_a_round_number_above() {
-        for (largest, top) in [(0.0, 1.0), (1.0, 1.0), (1.1, 2.0), (3.0, 4.0), (4.5, 5.0), (7.0, 8.0), (9.0, 10.0), (0.03, 0.04)] {
+        for (largest, top) in [(0.0, 1.0), (1.0, 1.0), (1.1, 2.0), (3.0, 4.0), (4.5, 5.0), (7.0, 8.0), (9.0, 10.0), (0.03, 0.04)]
+        {
             assert!((nice(largest) - top).abs() < top * 1e-9, "{largest}: {}", nice(largest));
         }
         assert!(nice(f64::NAN) == 1.0 && nice(f64::INFINITY) == 1.0);
@@ -213,7 +221,10 @@ mod tests {
     #[test]
     fn a_chart_has_its_marks_and_its_numbers() {
         let moments = [Timestamp::UNIX_EPOCH, Timestamp::from_second(60).unwrap()];
-        let series = [Series { name: "all", values: vec![Some(1.0), Some(3.0)] }, Series { name: "failed", values: vec![None, Some(1.0)] }];
+        let series = [
+            Series { name: "all", values: vec![Some(1.0), Some(3.0)] },
+            Series { name: "failed", values: vec![None, Some(1.0)] },
+        ];
         let PreEscaped(chart) = lines("Requests", Axis::Clock, &moments, &series, |value| format!("{value:.0}"));
         for part in ["#0101F1", "#0202F2", "#0909F9", "<td class=\"number\">–</td>", "1970-01-01 00:01:00", "<span>4</span>"] {
             assert!(chart.contains(part), "{part} is not in {chart}");

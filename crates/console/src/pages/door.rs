@@ -323,7 +323,10 @@ mod tests {
     #[test]
     fn cookies_are_found_by_their_whole_name_and_are_strict() {
         let some = headers(&[("cookie", "a=1; outgate-form=f; outgate=x; outgate2=y")]);
-        assert_eq!((cookie(&some, "outgate"), cookie(&some, "outgate-form"), cookie(&some, "gate")), (Some("x"), Some("f"), None));
+        assert_eq!(
+            (cookie(&some, "outgate"), cookie(&some, "outgate-form"), cookie(&some, "gate")),
+            (Some("x"), Some("f"), None)
+        );
         let (_, plain) = set_cookie(&some, cookie_name(&some), "v", "");
         assert_eq!(plain, "outgate=v; Path=/; HttpOnly; SameSite=Strict");
         let behind_tls = headers(&[("x-forwarded-proto", "https")]);

@@ -109,7 +109,11 @@ fn country_name(country: Option<Country>) -> String {
 }
 
 /// `GET /exits`.
-pub(super) async fn list(State(pages): State<Pages>, Operator(signed): Operator, query: Query<Vec<(String, String)>>) -> Response {
+pub(super) async fn list(
+    State(pages): State<Pages>,
+    Operator(signed): Operator,
+    query: Query<Vec<(String, String)>>,
+) -> Response {
     let after = query.iter().find(|(name, _)| name == "after").and_then(|(_, after)| after.parse::<ExitId>().ok());
     let mut exits = pages.desk.exits(after.as_ref(), LISTED + 1);
     let next = (exits.len() > LISTED).then(|| exits[LISTED - 1].0.id.clone());

@@ -25,7 +25,11 @@ pub(super) enum Reader {
 }
 
 /// `GET /faults`.
-pub(super) async fn list(State(pages): State<Pages>, Operator(signed): Operator, query: Query<Vec<(String, String)>>) -> Response {
+pub(super) async fn list(
+    State(pages): State<Pages>,
+    Operator(signed): Operator,
+    query: Query<Vec<(String, String)>>,
+) -> Response {
     let range = Range::of(&query);
     let counted = counted(&pages, range);
     let body = html! {
@@ -92,7 +96,8 @@ impl Counted {
 
     /// The most frequent ones, for an overview.
     pub(super) fn top(&self, most: usize) -> Markup {
-        let mut slugs: Vec<(Slug, u64)> = self.by_slug.iter().filter_map(|(name, count)| Some((Slug::parse(name)?, *count))).collect();
+        let mut slugs: Vec<(Slug, u64)> =
+            self.by_slug.iter().filter_map(|(name, count)| Some((Slug::parse(name)?, *count))).collect();
         slugs.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let all: u64 = self.by_slug.values().sum();
         let more = slugs.len().saturating_sub(most);

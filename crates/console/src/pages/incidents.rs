@@ -50,7 +50,9 @@ pub(super) enum Which {
 /// Signals with their values and thresholds.
 pub(super) fn signals(signals: &[Signal], now: Timestamp, which: Which) -> Markup {
     let wanted = |signal: &&Signal| {
-        which == Which::All || !matches!(signal.state, Standing::Fine | Standing::Unknown) || signal.scope == outgate_signals::Scope::Gateway
+        which == Which::All
+            || !matches!(signal.state, Standing::Fine | Standing::Unknown)
+            || signal.scope == outgate_signals::Scope::Gateway
     };
     let shown: Vec<&Signal> = signals.iter().filter(wanted).collect();
     table(

@@ -34,7 +34,11 @@ const NEW: [(&str, As); 5] =
 const PATCH: [(&str, As); 4] = [("plan", As::Text), ("allow_ips", As::List), ("proof", As::Text), ("expires", As::Text)];
 
 /// `GET /keys`.
-pub(super) async fn list(State(pages): State<Pages>, Operator(signed): Operator, query: Query<Vec<(String, String)>>) -> Response {
+pub(super) async fn list(
+    State(pages): State<Pages>,
+    Operator(signed): Operator,
+    query: Query<Vec<(String, String)>>,
+) -> Response {
     let asked = |name: &str| query.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value.trim());
     let wanted = asked("find");
     if let Ok(id) = wanted.parse::<KeyId>()
@@ -224,13 +228,7 @@ fn find(pages: &Pages, id: &str) -> Result<Key, Problem> {
     Ok(pages.desk.key(&id)?)
 }
 
-async fn show_with(
-    pages: &Pages,
-    signed: &super::door::Signed,
-    key: &Key,
-    form: &Form,
-    problem: Option<&Problem>,
-) -> Shown {
+async fn show_with(pages: &Pages, signed: &super::door::Signed, key: &Key, form: &Form, problem: Option<&Problem>) -> Shown {
     let now = pages.desk.now();
     let plan = pages.desk.plan(&key.plan)?;
     let used = pages.desk.key_usage(&key.id);
@@ -318,7 +316,12 @@ pub(super) async fn traffic_of(pages: &Pages, key: &KeyId, now: Timestamp) -> Ve
     let query = UsageQuery { key: Some(key.clone()), since: first.start(), by: Grouping::Hour, after: None, limit: HOURS + 1 };
     let rows = pages.desk.delivered_usage(query).await.unwrap_or_default();
     let hour = |number: usize| Hour(first.0 + number as i64);
-    let of = |hour: Hour| rows.iter().find(|row| row.group.parse::<Timestamp>().is_ok_and(|at| at == hour.start())).map(|row| row.counters).unwrap_or_default();
+    let of = |hour: Hour| {
+        rows.iter()
+            .find(|row| row.group.parse::<Timestamp>().is_ok_and(|at| at == hour.start()))
+            .map(|row| row.counters)
+            .unwrap_or_default()
+    };
     (0..HOURS).map(hour).map(|hour| Bar { at: hour.start(), parts: [of(hour).down, of(hour).up] }).collect()
 }
 
@@ -346,13 +349,7 @@ fn levers(signed: &super::door::Signed, key: &Key) -> Markup {
     }
 }
 
-fn change_forms(
-    pages: &Pages,
-    signed: &super::door::Signed,
-    key: &Key,
-    form: &Form,
-    problem: Option<&Problem>,
-) -> Markup {
+fn change_forms(pages: &Pages, signed: &super::door::Signed, key: &Key, form: &Form, problem: Option<&Problem>) -> Markup {
     let wrong = Wrong(problem);
     let plans = plan_choices(pages, "");
     let sources_now = key.allow_ips.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");

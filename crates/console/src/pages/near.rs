@@ -101,9 +101,8 @@ fn judge(desk: &Desk, key: &Key, now: Timestamp) -> Option<Close> {
         let bytes = period_bytes(key, &plan, Some(used), now);
         (bytes as f64 / limit.max(1) as f64, format!("{} of {}", words::bytes(bytes), words::bytes(limit)))
     });
-    let threads = plan.threads.map(|limit| {
-        (used.open as f64 / f64::from(limit.max(1)), format!("{} of {limit} in flight", used.open))
-    });
+    let threads =
+        plan.threads.map(|limit| (used.open as f64 / f64::from(limit.max(1)), format!("{} of {limit} in flight", used.open)));
     let nearest = bytes.into_iter().chain(threads).max_by(|one, other| one.0.total_cmp(&other.0));
     let (part, what) = nearest.filter(|(part, _)| *part >= NEAR)?;
     Some(Close { key: key.id.clone(), plan: plan.name.to_string(), part, what })

@@ -19,7 +19,11 @@ use super::{Pages, exits, faults, near, words};
 const FAULTS: usize = 6;
 
 /// `GET /overview`.
-pub(super) async fn show(State(pages): State<Pages>, Operator(signed): Operator, query: Query<Vec<(String, String)>>) -> Response {
+pub(super) async fn show(
+    State(pages): State<Pages>,
+    Operator(signed): Operator,
+    query: Query<Vec<(String, String)>>,
+) -> Response {
     let now = pages.desk.now();
     let range = Range::of(&query);
     let slots = slots(&pages, range, now);
@@ -182,7 +186,8 @@ fn tiles(slots: &Slots, latest: &[Bucket], gauges: &Gauges, range: Range) -> Mar
         all.add(bucket, Range::Hour.grain().seconds() as f64);
         all
     });
-    let whole = slots.slots.iter().flatten().fold((0, 0), |(requests, failed), slot| (requests + slot.requests, failed + slot.failed));
+    let whole =
+        slots.slots.iter().flatten().fold((0, 0), |(requests, failed), slot| (requests + slot.requests, failed + slot.failed));
     let failed = whole.1 as f64 / whole.0.max(1) as f64;
     let exits: u64 = gauges.exits.iter().map(|exits| exits.exits).sum();
     let well: u64 = gauges.exits.iter().filter(|exits| exits.health != "ejected").map(|exits| exits.exits).sum();

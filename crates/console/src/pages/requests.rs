@@ -125,7 +125,10 @@ impl Search {
 
     /// Whether anything is asked for.
     fn asks(&self) -> bool {
-        self.failed || [&self.key, &self.outcome, &self.layer, &self.target, &self.exit, &self.since].iter().any(|field| !field.is_empty())
+        self.failed
+            || [&self.key, &self.outcome, &self.layer, &self.target, &self.exit, &self.since]
+                .iter()
+                .any(|field| !field.is_empty())
     }
 
     fn filter(&self, now: Timestamp) -> Result<Filter, Problem> {
@@ -153,7 +156,11 @@ impl Search {
 }
 
 /// `GET /requests`.
-pub(super) async fn search(State(pages): State<Pages>, Operator(signed): Operator, query: Query<Vec<(String, String)>>) -> Response {
+pub(super) async fn search(
+    State(pages): State<Pages>,
+    Operator(signed): Operator,
+    query: Query<Vec<(String, String)>>,
+) -> Response {
     let search = Search::of(&query);
     if !search.id.is_empty() {
         let plain: String = search.id.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -302,7 +309,10 @@ fn no_records() -> Problem {
     Problem::not_found("this gateway keeps no records: records.enabled is false in its configuration")
 }
 
-async fn reading<T: Send + 'static>(pages: &Pages, read: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> Result<T, Problem> {
+async fn reading<T: Send + 'static>(
+    pages: &Pages,
+    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Problem> {
     let Ok(_turn) = pages.searches.acquire().await else { return Err(Problem::internal()) };
     match tokio::task::spawn_blocking(read).await {
         Ok(Ok(found)) => Ok(found),

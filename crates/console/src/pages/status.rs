@@ -192,7 +192,8 @@ fn country_name(code: &str) -> String {
 pub(super) async fn json(State(pages): State<Pages>) -> Response {
     let public = Public::of(&pages);
     let components = public.components.iter();
-    let components = components.map(|component| json!({ "name": component.name, "status": component.health.name(), "what": component.what }));
+    let components =
+        components.map(|component| json!({ "name": component.name, "status": component.health.name(), "what": component.what }));
     let body = json!({
         "time": format!("{:.0}", public.now),
         "gateway": pages.sight.name,

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::sieve::Sieve;
 use crate::files;
@@ -31,14 +31,20 @@ struct Open {
 }
 
 impl Follow {
-    pub(crate) fn new(folder: &std::path::Path, stream: Stream) -> io::Result<Self> {
-        let live = files::live(folder, stream);
-        let mut follow = Self { live, open: None };
+    /// From the present end of the stream on.
+    pub(crate) fn from_now(folder: &Path, stream: Stream) -> io::Result<Self> {
+        let mut follow = Self { live: files::live(folder, stream), open: None };
         follow.open = follow.look()?;
         if let Some(open) = &mut follow.open {
             open.at = open.file.metadata()?.len();
         }
         Ok(follow)
+    }
+
+    /// From the beginning of a live file on that is open already.
+    pub(crate) fn from_beginning_of(file: Option<File>, folder: &Path, stream: Stream) -> Self {
+        let open = file.map(|file| Open { file, at: 0, begun: Vec::new() });
+        Self { live: files::live(folder, stream), open }
     }
 
     /// Shows the wanted lines that were written since the last call. To be called several times a second; does not wait.

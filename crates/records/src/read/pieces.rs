@@ -33,8 +33,18 @@ pub(crate) enum Piece {
 
 /// The pieces of a stream, oldest first, without the files that were finished before a time. A folder that is not there has none.
 pub(crate) fn pieces(folder: &Path, stream: Stream, since: Option<Timestamp>) -> io::Result<Vec<Piece>> {
+    let (mut pieces, live) = past_and_live(folder, stream, since)?;
+    if let Some(file) = live {
+        let file = Arc::new(file);
+        pieces.extend(ranges(file.metadata()?.len()).map(|(from, to)| Piece::Live(file.clone(), from, to)));
+    }
+    Ok(pieces)
+}
+
+/// The same in two: the pieces of hours that are over, and the live file. No line is in both, and none is missing.
+pub(crate) fn past_and_live(folder: &Path, stream: Stream, since: Option<Timestamp>) -> io::Result<(Vec<Piece>, Option<File>)> {
     let live = files::live(folder, stream);
-    for _ in 1..LOOKS {
+    for _ in 0..LOOKS {
         let before = missing_is_none(File::open(&live))?;
         let past = missing_is_none(files::past(folder, stream))?.unwrap_or_default();
         let mut pieces = Vec::new();
@@ -43,18 +53,8 @@ pub(crate) fn pieces(folder: &Path, stream: Stream, since: Option<Timestamp>) ->
         }
         let identity = |found: fs::Metadata| (found.dev(), found.ino());
         let after = missing_is_none(fs::metadata(&live))?.map(identity);
-        let Some(file) = before else {
-            match after {
-                None => return Ok(pieces),
-                Some(_) => continue,
-            }
-        };
-        let found = file.metadata()?;
-        let length = found.len();
-        if after == Some(identity(found)) {
-            let file = Arc::new(file);
-            pieces.extend(ranges(length).map(|(from, to)| Piece::Live(file.clone(), from, to)));
-            return Ok(pieces);
+        if after == before.as_ref().map(File::metadata).transpose()?.map(identity) {
+            return Ok((pieces, before));
         }
     }
     Err(io::Error::other("the files of records change faster than they can be listed"))

@@ -12,6 +12,7 @@ use rustix::fs::FlockOperation;
 
 use super::writer::{Keep, Sealed};
 use crate::files::{self, Form, Past};
+use crate::read::give_way;
 use crate::stream::Stream;
 
 /// A file that was written to so lately may be written to again: by a gateway that is about to end, beside its successor, which
@@ -23,8 +24,6 @@ const LOOK: Duration = Duration::from_secs(60);
 const LEVEL: i32 = 3;
 /// Between two looks whether the gateway ends.
 const CHUNK: usize = 1 << 20;
-/// The lowest priority: records can wait, requests can't.
-const NICE: i32 = 19;
 
 /// What the sealer is asked.
 pub(crate) enum Ask {
@@ -44,9 +43,7 @@ pub(crate) enum Looked {
 
 /// Works until nobody can ask any more.
 pub(crate) fn run(folder: &Path, keep: &Keep, asks: &Receiver<Ask>) {
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "records are sealed at the priority of everything else");
-    }
+    give_way();
     let mut complained = false;
     loop {
         let patience = match look(folder, keep, Timestamp::now(), &|| ends(asks)) {
