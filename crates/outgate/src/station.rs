@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, pages, router};
 use outgate_gateway::settings::{Counting, Settings};
 use outgate_gateway::{Bound, Gateway, Reconfigured, Running};
+use outgate_records::Records;
 use outgate_signals::{Rules, Watch};
 use outgate_store::{Secret, Store};
 use ring::rand::SystemRandom;
@@ -67,8 +68,10 @@ impl Station {
             None => None,
         };
         let started_with = settings.clone();
+        let records = settings.records.as_ref().map(|records| Records::in_folder(&records.folder));
         let running = Gateway::start(settings, snapshot.clone(), store.clone(), passed.into_listeners())?;
-        let desk = Arc::new(Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)));
+        let desk = Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)).with_records(records);
+        let desk = Arc::new(desk);
         let following = tokio::task::spawn_local(follow::follow(desk.clone()));
         let admin_token = admin_token()?;
         let console_url = format!("http://{}", server.address());
