@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, pages, router};
 use outgate_gateway::settings::{Counting, Settings};
 use outgate_gateway::{Bound, Gateway, Reconfigured, Running};
+use outgate_records::Records;
 use outgate_signals::{Rules, Watch};
 use outgate_store::{Secret, Store};
 use ring::rand::SystemRandom;
@@ -67,8 +68,10 @@ impl Station {
             None => None,
         };
         let started_with = settings.clone();
+        let records = settings.records.as_ref().map(|records| Records::in_folder(&records.folder));
         let running = Gateway::start(settings, snapshot.clone(), store.clone(), passed.into_listeners())?;
-        let desk = Arc::new(Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)));
+        let desk = Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)).with_records(records);
+        let desk = Arc::new(desk);
         let following = tokio::task::spawn_local(follow::follow(desk.clone()));
         let admin_token = admin_token()?;
         let console_url = format!("http://{}", server.address());
@@ -86,6 +89,7 @@ impl Station {
             write: page(running.gateway.clone(), metrics.countries),
         };
         let watch = Arc::new(Mutex::new(Watch::new(Rules::default())));
+        tokio::task::spawn_local(drive(watch.clone(), running.gateway.clone()));
         let sight = sight(&running, &started_with, watch);
         let shown = if metrics.counting == Counting::On { shown.route() } else { ExtraRoutes::new() };
         let pages = pages::router(desk.clone(), sight.clone(), admin_token.hash());
@@ -148,6 +152,16 @@ impl Station {
         let _panicked = self.console.await;
         self.console_file.remove(&self.data);
         ExitCode::SUCCESS
+    }
+}
+
+/// Tells the watch every second how it stands. Ends with the event loop.
+async fn drive(watch: Arc<Mutex<Watch>>, gateway: Arc<Gateway>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        let (counted, gauges) = (gateway.snapshot(), gateway.gauges());
+        watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner).observe(Timestamp::now(), &counted, &gauges);
     }
 }
 

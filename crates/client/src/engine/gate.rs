@@ -13,13 +13,13 @@ use super::now::Moment;
 use super::rules::Rules;
 
 /// How far apart waiters are told to ask again. Small: it orders them and is no pace.
-const STEP: Duration = Duration::from_millis(2);
+const STEP: Duration = Duration::from_millis(5);
 
 /// The pace after a first limit; each further one halves it, each success quickens it by a tenth.
 const FIRST_PACE: Duration = Duration::from_millis(10);
 
 /// A pace slower than this would hold longer than the limit itself.
-const SLOWEST_PACE: Duration = Duration::from_secs(1);
+const SLOWEST_PACE: Duration = Duration::from_millis(250);
 
 /// A pace quicker than this holds nobody: the gate is gone.
 const QUICKEST_PACE: Duration = Duration::from_millis(1);
@@ -102,7 +102,7 @@ impl Gate {
     pub(super) fn pass(&mut self, now: Moment, serial: u64, rules: &Rules) {
         match self.stage {
             Stage::Closed | Stage::Probing { .. } => {
-                self.stage = Stage::Probing { serial, lost: now.saturating_add(rules.attempt_timeout) };
+                self.stage = Stage::Probing { serial, lost: now.saturating_add(rules.probe) };
             }
             Stage::Pacing => self.next = now.saturating_add(self.pace),
         }

@@ -35,9 +35,10 @@ pub(super) fn safe_method(ask: &Ask) -> bool {
 
 /// Whether the target may have acted on the request although this came back.
 fn carried_out(finding: &Finding) -> bool {
-    // The target's own 429 says that it did not take the request (RFC 6585); its other answers say no such thing.
+    // With 429 (RFC 6585) and 403 (RFC 9110: "refuses to fulfill it"), and so with a challenge in place of the page, the target
+    // says that it did not act. Its other answers say no such thing, 503 included.
     if finding.provenance == Provenance::Origin {
-        return finding.slug != Slug::TargetRateLimited;
+        return !matches!(finding.slug, Slug::TargetRateLimited | Slug::TargetForbidden | Slug::TargetChallenged);
     }
     reached_target(finding.slug)
 }

@@ -35,6 +35,8 @@ pub struct Rules {
     pub hold: Duration,
     /// The longest hold of a proxy.
     pub hold_longest: Duration,
+    /// How long the others wait for the first one after a limit. A refusal comes quickly: one that took longer got in.
+    pub probe: Duration,
     /// How long a pool without an exit is left alone if its answer names no wait.
     pub no_exit: Duration,
     /// The longest of these.
@@ -97,13 +99,14 @@ impl Default for Rules {
             breaker: BreakerRules {
                 window: Duration::from_secs(300),
                 share: 30,
-                samples: 10,
+                samples: 20,
                 cooldown: Duration::from_secs(5),
                 cooldown_longest: Duration::from_secs(300),
             },
             in_a_row: 5,
             hold: Duration::from_millis(500),
             hold_longest: Duration::from_secs(30),
+            probe: Duration::from_secs(1),
             no_exit: Duration::from_secs(5),
             no_exit_longest: Duration::from_secs(30),
             hedging: Hedging::Off,

@@ -12,13 +12,21 @@ use outgate_client::engine::{
 use crate::score::{Score, Waste};
 use crate::world::{Answer, Job, Ms, World};
 
-pub fn now(ms: Ms) -> Now {
+pub(crate) fn now(ms: Ms) -> Now {
     let wall = Timestamp::from_millisecond(1_700_000_000_000 + i64::try_from(ms).unwrap()).unwrap();
     Now { clock: Duration::from_millis(ms), wall }
 }
 
+/// What happens to a job next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Event {
+    Asks,
+    Opens,
+    Ends,
+}
+
 /// The engine in front of the world.
-pub fn engine(mut world: World, jobs: &[Job], rules: Rules, seed: u64) -> Score {
+pub(crate) fn engine(mut world: World, jobs: &[Job], rules: Rules, seed: u64) -> Score {
     let exits = if world.mix.sessions { Exits::Sessions(64) } else { Exits::Rotating };
     let proxies = (0..world.mix.accounts).map(|n| Proxy::new(format!("gw{n}"), exits)).collect();
     let mut engine = Engine::new(rules, proxies, seed);
@@ -26,31 +34,36 @@ pub fn engine(mut world: World, jobs: &[Job], rules: Rules, seed: u64) -> Score 
     let mut waste = Waste::default();
     let mut requests: BTreeMap<usize, Request> = BTreeMap::new();
     let mut flying: BTreeMap<usize, (Ticket, Answer, ProxyId)> = BTreeMap::new();
-    // (when, order, job, whether an attempt ends)
-    let mut events: BinaryHeap<Reverse<(Ms, u64, usize, bool)>> = BinaryHeap::new();
+    let mut events: BinaryHeap<Reverse<(Ms, u64, usize, Event)>> = BinaryHeap::new();
     let mut order = 0;
-    let mut push = |events: &mut BinaryHeap<_>, at: Ms, job: usize, ends: bool| {
+    let mut push = |events: &mut BinaryHeap<_>, at: Ms, job: usize, event: Event| {
         order += 1;
-        events.push(Reverse((at, order, job, ends)));
+        events.push(Reverse((at, order, job, event)));
     };
     for job in jobs {
-        push(&mut events, job.at, job.id, false);
+        push(&mut events, job.at, job.id, Event::Asks);
         let (host, deadline) = (format!("d{}.example", job.domain), Duration::from_millis(job.deadline));
         let mut ask = Ask::new(if job.post { "POST" } else { "GET" }, host, job.port, deadline);
         ask.targeting = job.targeting.to_owned();
         ask.repeat = Repeat::ByMethod;
         requests.insert(job.id, Request::new(ask));
     }
-    while let Some(Reverse((at, _, id, ends))) = events.pop() {
+    while let Some(Reverse((at, _, id, event))) = events.pop() {
         let job = &jobs[id];
         let Some(request) = requests.get_mut(&id) else { continue };
-        if ends {
+        if event == Event::Opens {
+            if let Some((ticket, _, _)) = flying.get(&id) {
+                engine.opened(now(at), request, ticket);
+            }
+            continue;
+        }
+        if event == Event::Ends {
             let (ticket, answer, proxy) = flying.remove(&id).unwrap();
             waste.learned(at, &key(proxy.0, ticket_session(&ticket).as_deref(), job), answer.finding.as_ref());
             let good = answer.finding.is_none();
             let outcome = outcome(answer);
             match engine.report(now(at), request, ticket, outcome) {
-                Next::Retry { at: again, .. } => push(&mut events, ceil(again), id, false),
+                Next::Retry { at: again, .. } => push(&mut events, ceil(again), id, Event::Asks),
                 Next::Done | Next::GiveUp(_) => {
                     score.ended(&world, job, good.then_some(at));
                     if !good {
@@ -71,10 +84,13 @@ pub fn engine(mut world: World, jobs: &[Job], rules: Rules, seed: u64) -> Score 
                 score.wasted += u64::from(waste.is(at, &key));
                 let mut answer = world.attempt(at, account, choice.session.as_deref(), job);
                 answer.took = answer.took.min(ceil(choice.deadline).saturating_sub(at));
-                push(&mut events, at + answer.took, id, true);
+                push(&mut events, at + answer.took, id, Event::Ends);
+                if let Some(opened) = answer.opened {
+                    push(&mut events, at + opened, id, Event::Opens);
+                }
                 flying.insert(id, (choice.ticket, answer, choice.proxy));
             }
-            Admission::Wait(waiting) => push(&mut events, ceil(waiting.until).max(at), id, false),
+            Admission::Wait(waiting) => push(&mut events, ceil(waiting.until).max(at), id, Event::Asks),
             Admission::Refused(refusal) => {
                 score.ended(&world, job, None);
                 score.lost(&world, job, &format!("{:?} {}", refusal.why, refusal.slug.map_or("-", |slug| slug.name())));
@@ -87,7 +103,7 @@ pub fn engine(mut world: World, jobs: &[Job], rules: Rules, seed: u64) -> Score 
 }
 
 /// A client with so many attempts per request, and document 000's waits between them.
-pub fn simple(name: &'static str, mut world: World, jobs: &[Job], most: u32) -> Score {
+pub(crate) fn simple(name: &'static str, mut world: World, jobs: &[Job], most: u32) -> Score {
     let mut score = Score::new(name);
     let mut waste = Waste::default();
     let mut events: BinaryHeap<Reverse<(Ms, usize, u32, bool)>> = BinaryHeap::new();

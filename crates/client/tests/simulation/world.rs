@@ -10,13 +10,13 @@ use std::time::Duration;
 use crate::mixes::Mix;
 
 /// Milliseconds since the simulation began.
-pub type Ms = u64;
+pub(crate) type Ms = u64;
 
 /// splitmix64.
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub u64);
 
 impl Dice {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -24,35 +24,35 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 
     /// True so many times in a thousand.
-    pub fn hits(&mut self, thousandths: u64) -> bool {
+    pub(crate) fn hits(&mut self, thousandths: u64) -> bool {
         self.below(1000) < thousandths
     }
 
-    pub fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 }
 
 /// One request of the program that is simulated.
 #[derive(Clone, Debug)]
-pub struct Job {
-    pub id: usize,
-    pub at: Ms,
-    pub post: bool,
-    pub domain: usize,
-    pub targeting: &'static str,
-    pub port: u16,
-    pub deadline: Ms,
+pub(crate) struct Job {
+    pub(crate) id: usize,
+    pub(crate) at: Ms,
+    pub(crate) post: bool,
+    pub(crate) domain: usize,
+    pub(crate) targeting: &'static str,
+    pub(crate) port: u16,
+    pub(crate) deadline: Ms,
 }
 
 /// What a domain is like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     Well,
     /// Refuses every connection, from the beginning to the end.
     Down,
@@ -68,15 +68,17 @@ pub enum Kind {
     Bans,
 }
 
-pub struct Answer {
-    pub took: Ms,
-    pub finding: Option<Finding>,
-    pub sent: Sent,
+pub(crate) struct Answer {
+    /// When the proxy let it in; none if it did not.
+    pub(crate) opened: Option<Ms>,
+    pub(crate) took: Ms,
+    pub(crate) finding: Option<Finding>,
+    pub(crate) sent: Sent,
 }
 
-pub struct World {
-    pub mix: Mix,
-    pub kinds: Vec<Kind>,
+pub(crate) struct World {
+    pub(crate) mix: Mix,
+    pub(crate) kinds: Vec<Kind>,
     dice: Dice,
     /// Per account: bucket of the rate limit, in thousandths, and when it was seen.
     buckets: Vec<(u64, Ms)>,
@@ -84,13 +86,13 @@ pub struct World {
     sessions: BTreeMap<String, usize>,
     /// (exit, domain) → when requests arrived lately.
     arrivals: BTreeMap<(usize, usize), Vec<Ms>>,
-    /// What the target carried out, by job.
-    pub done: BTreeMap<usize, u32>,
-    pub served: u64,
+    /// How often targets carried out each POST.
+    pub(crate) posts: BTreeMap<usize, u32>,
+    pub(crate) served: u64,
 }
 
 impl World {
-    pub fn new(mix: &Mix, seed: u64) -> World {
+    pub(crate) fn new(mix: &Mix, seed: u64) -> World {
         let kinds = mix.kinds();
         World {
             buckets: vec![(mix.rate.map_or(0, |rate| rate.per_second * 1000), 0); mix.accounts],
@@ -100,13 +102,13 @@ impl World {
             dice: Dice(seed ^ 0xABCD),
             sessions: BTreeMap::new(),
             arrivals: BTreeMap::new(),
-            done: BTreeMap::new(),
+            posts: BTreeMap::new(),
             served: 0,
         }
     }
 
     /// Whether somebody who knew everything could have got this request served.
-    pub fn feasible(&self, job: &Job) -> bool {
+    pub(crate) fn feasible(&self, job: &Job) -> bool {
         !matches!(self.kinds[job.domain], Kind::Down | Kind::Nowhere) && job.port != 25 && !job.targeting.contains("zz")
     }
 
@@ -135,7 +137,7 @@ impl World {
     }
 
     /// One attempt through an account.
-    pub fn attempt(&mut self, now: Ms, account: usize, session: Option<&str>, job: &Job) -> Answer {
+    pub(crate) fn attempt(&mut self, now: Ms, account: usize, session: Option<&str>, job: &Job) -> Answer {
         let setup = self.dice.between(40, 250);
         if self.dice.hits(self.mix.refused) {
             return no(20, Slug::ProxyRefused, None, Sent::Nothing);
@@ -176,7 +178,9 @@ impl World {
                 no(15_000, Slug::ExitTimeout, None, Sent::Nothing)
             };
         }
-        self.target(now, setup, exit, job)
+        let mut answer = self.target(now, setup, exit, job);
+        answer.opened = (answer.sent == Sent::Something).then_some(setup);
+        answer
     }
 
     fn target(&mut self, now: Ms, setup: Ms, exit: usize, job: &Job) -> Answer {
@@ -201,13 +205,15 @@ impl World {
             }
             Kind::Well | Kind::Maintained | Kind::Hiccups | Kind::Bans => {}
         }
-        *self.done.entry(job.id).or_default() += 1;
+        if job.post {
+            *self.posts.entry(job.id).or_default() += 1;
+        }
         self.served += 1;
         if self.dice.hits(self.mix.lost_answer) {
             // It was carried out, and the answer got lost.
             return no(took, Slug::TargetReset, None, Sent::Something);
         }
-        Answer { took, finding: None, sent: Sent::Something }
+        Answer { opened: Some(setup), took, finding: None, sent: Sent::Something }
     }
 
     fn over_rate(&mut self, now: Ms, account: usize) -> Option<Option<u64>> {
@@ -241,11 +247,11 @@ fn no(took: Ms, slug: Slug, wait: Option<u64>, sent: Sent) -> Answer {
         wait: wait.map(Duration::from_secs),
         why: slug.name().to_owned(),
     };
-    Answer { took, finding: Some(finding), sent }
+    Answer { opened: None, took, finding: Some(finding), sent }
 }
 
 /// Whether asking the same again is pointless until a person changes something.
-pub fn deterministic(finding: &Finding) -> bool {
+pub(crate) fn deterministic(finding: &Finding) -> bool {
     finding.provenance != Provenance::Origin && matches!(finding.retry, Retry::Never | Retry::Abort)
         || finding.slug.row().layer == Layer::Auth
 }

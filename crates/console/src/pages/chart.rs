@@ -184,7 +184,7 @@ fn figure(
             div.times aria-hidden="true" { @for part in 0..3 { span { (at(part).unwrap_or_default()) } } }
             details.data id={ "data-" (id) } {
                 summary { "Numbers" }
-                div.scroll role="region" aria-label={ (title) " in numbers" } tabindex="0" {
+                div.scroll role="group" aria-label={ (title) " in numbers" } tabindex="0" {
                     table {
                         caption { (title) }
                         thead { tr { th scope="col" { "From" } @for name in names { th.number scope="col" { (name) } } } }

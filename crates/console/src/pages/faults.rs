@@ -86,7 +86,7 @@ impl Counted {
                     (words::percent(all as f64 / self.requests.max(1) as f64)) ") ended with a fault." }
                 @for (layer, slugs) in &mut layers {
                     section aria-labelledby={ "layer-" (layer.name()) } {
-                        h3 id={ "layer-" (layer.name()) } { (layer.name()) " " span.dim { (layer.meaning()) } }
+                        h2 id={ "layer-" (layer.name()) } { (layer.name()) " " span.dim { (layer.meaning()) } }
                         ({ slugs.sort_by_key(|(_, count)| std::cmp::Reverse(*count)); rows(slugs, all, self.requests) })
                     }
                 }

@@ -121,7 +121,7 @@ impl<'a> Page<'a> {
                     }
                     footer {
                         span { "Outgate " (env!("CARGO_PKG_VERSION")) " · gateway " (name) }
-                        span { "All times are UTC · " time datetime=(self.pages.desk.now().to_string()) #now data-live {
+                        span { "All times are UTC · " time datetime=(self.pages.desk.now().to_string()) #clock data-live {
                             (words::moment(self.pages.desk.now()))
                         } }
                     }

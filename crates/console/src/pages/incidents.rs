@@ -25,6 +25,7 @@ pub(super) async fn list(State(pages): State<Pages>, Operator(signed): Operator)
         h1 { "Incidents" }
         div #open data-live {
             @if open.is_empty() { p.standing { (badge(Tone::Good, "none open")) } }
+            @if !open.is_empty() { h2.hidden { "Open incidents" } }
             @for incident in &open { (card(incident, now, Whose::Operator)) }
         }
         h2 { "Signals" }

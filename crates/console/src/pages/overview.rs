@@ -76,6 +76,7 @@ fn health(signals: &[Signal], open: &[outgate_signals::Incident], now: Timestamp
                 (badge(if open.iter().any(|incident| incident.severity == outgate_signals::Severity::Down) { Tone::Bad } else { Tone::Warn }, "look here"))
                 " " (raised) @if raised == 1 { " signal is raised." } @else { " signals are raised." }
             }
+            @if !open.is_empty() { h2.hidden { "Open incidents" } }
             @for incident in open { (incidents::card(incident, now, incidents::Whose::Operator)) }
         }
     }
@@ -104,7 +105,7 @@ impl Slot {
         self.faults += bucket.faults.iter().map(|(_, count)| count).sum::<u64>();
         self.up += bucket.bytes_up;
         self.down += bucket.bytes_down;
-        if let Some(setup) = bucket.setup {
+        if let Some(setup) = bucket.answer {
             // Medians can't be added; the mean of them, by how many there were, is close. Of the tails the worst is shown.
             let all = (self.setups + setup.count).max(1) as f64;
             self.p50 = (self.p50 * self.setups as f64 + setup.p50 * setup.count as f64) / all;

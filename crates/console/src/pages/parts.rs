@@ -81,7 +81,7 @@ pub(super) fn bar(part: f64) -> Markup {
 
 /// A table that scrolls by itself where the screen is narrow, reachable by keyboard.
 pub(super) fn table(name: &str, table: Markup) -> Markup {
-    html! { div.scroll role="region" aria-label=(name) tabindex="0" { (table) } }
+    html! { div.scroll role="group" aria-label=(name) tabindex="0" { (table) } }
 }
 
 /// One number with its name.

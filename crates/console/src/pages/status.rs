@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use outgate_signals::{Incident, Severity, Signal};
+use outgate_store::PoolKind;
 use outgate_store::live::{Standing, UsageKept};
 use serde_json::{Value, json};
 
@@ -87,7 +88,10 @@ impl Public {
                 let country = place.country.map_or_else(|| "unknown".to_owned(), |country| country.to_string());
                 *countries.entry(country).or_default() += place.exits;
             }
-            components.push(self::pool(pool.pool.as_str(), countries.values().sum(), &signals, pool.kind));
+            let component = self::pool(pool.pool.as_str(), countries.values().sum(), &signals, pool.kind);
+            // A pool that is configured and has no exit yet is nobody's trouble; one that had some and lost them raises a signal.
+            let is_used = pool.kind == PoolKind::Direct || !countries.is_empty() || component.health > Health::Fine;
+            components.extend(is_used.then_some(component));
         }
         exits.retain(|_, countries| !countries.is_empty());
         Self { now: pages.desk.now(), components, exits, incidents }
@@ -115,10 +119,10 @@ fn gateway(standing: &Standing, signals: &[Signal]) -> Component {
     Component { name: "Gateway".to_owned(), health, what: what.to_owned() }
 }
 
-fn pool(name: &str, exits: u32, signals: &[Signal], kind: outgate_store::PoolKind) -> Component {
+fn pool(name: &str, exits: u32, signals: &[Signal], kind: PoolKind) -> Component {
     let health = raised(signals.iter().filter(|signal| signal.scope.pool() == Some(name)));
     let what = match exits {
-        _ if kind == outgate_store::PoolKind::Direct => "The gateway's own addresses.".to_owned(),
+        _ if kind == PoolKind::Direct => "The gateway's own addresses.".to_owned(),
         0 => "No exit is connected.".to_owned(),
         1 => "1 exit is connected.".to_owned(),
         many => format!("{} exits are connected.", words::count(many.into())),
@@ -141,7 +145,7 @@ pub(super) async fn show(State(pages): State<Pages>) -> Response {
         div #worst data-live {
             p class={ "banner " (class) } { strong { (headline) } @if open.is_empty() { span { (last_end(past.iter().copied(), public.now)) } } }
         }
-        div #open data-live { @for incident in &open { (card(incident, public.now, Whose::Public)) } }
+        div #open data-live { @if !open.is_empty() { h2.hidden { "Open incidents" } } @for incident in &open { (card(incident, public.now, Whose::Public)) } }
         section aria-labelledby="components-here" {
             h2 #components-here { "Components" }
             ul.components #components data-live { @for component in &public.components {
