@@ -120,6 +120,12 @@ impl Doors {
         self.tls
     }
 
+    /// The authority of the certificate there; the name in it is `localhost`.
+    #[must_use]
+    pub fn ca(&self) -> &Ca {
+        &self.ca
+    }
+
     /// A connection to the door with TLS, offering `alpn`.
     ///
     /// # Panics
