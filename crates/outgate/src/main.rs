@@ -58,9 +58,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Checks a file as what it is: a relay's has upstreams.
+/// Checks a file as what it is: a relay's has upstreams, a provider's says when its source was read.
 fn check(file: &std::path::Path) -> Result<(), Vec<String>> {
     match std::fs::read_to_string(file) {
+        Ok(text) if outgate_client::providers::is_provider(&text) => {
+            let providers = outgate_client::providers::Providers::builtin().clone();
+            providers.with_file(&file.display().to_string(), &text).map(|_| ())
+        }
         Ok(text) if config::relay::is_relay(&text) => config::relay::load(file).map(|_| ()),
         _ => config::load(file).map(|_| ()),
     }
