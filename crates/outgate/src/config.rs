@@ -154,6 +154,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         geo,
         sharing,
         counting: metrics.counting,
+        tracer: None,
         records: records.settings,
         journal: None,
         echo: None,

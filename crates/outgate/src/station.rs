@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, router};
 use outgate_gateway::settings::{Counting, Settings};
-use outgate_gateway::{Bound, Gateway, Reconfigured, Running};
+use outgate_gateway::{Bound, Gateway, Reconfigured, Running, Tracer};
 use outgate_store::{Secret, Store};
 use ring::rand::SystemRandom;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::activation::Passed;
 use crate::config::Metrics;
 use crate::ledger::{self, LedgerSettings};
-use crate::metrics::page;
+use crate::metrics::{Traces, page, sheets};
 use crate::{data, eprintln, failed, follow, tls};
 
 /// Everything a running gateway consists of.
@@ -54,6 +54,7 @@ impl Station {
         }
         settings.echo = Some(tls::echo(&data)?);
         settings.journal = Some(data.join("usage.journal"));
+        settings.tracer = metrics.telemetry.clone().map(|telemetry| Arc::new(Traces(telemetry)) as Arc<dyn Tracer>);
         let store: Arc<dyn Store> = ledger::open(&store, &data, &settings.name).await?;
         let snapshot = store.load(Timestamp::now()).await.map_err(|e| format!("the ledger can't be read: {e}"))?;
         // The console's address is taken before any client is served: a port in use ends the start, not the service.
@@ -74,11 +75,15 @@ impl Station {
         };
         console_file.write(&data).map_err(|e| format!("{}: {e}", data.join("console.json").display()))?;
         let (stop_console, stopped) = oneshot::channel::<()>();
+        let sheets = sheets(running.gateway.clone(), metrics.countries, metrics.telemetry.clone());
+        if let Some(telemetry) = metrics.telemetry.filter(|_| metrics.counting == Counting::On) {
+            telemetry.tell_metrics(sheets.clone());
+        }
         let shown = outgate_console::Metrics {
             desk: desk.clone(),
             admin: admin_token.hash(),
             token: metrics.token,
-            write: page(running.gateway.clone(), metrics.countries),
+            write: page(sheets.clone()),
         };
         let shown = if metrics.counting == Counting::On { shown.route() } else { ExtraRoutes::new() };
         let routes = router(desk.clone(), admin_token.hash(), shown);
