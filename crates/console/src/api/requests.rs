@@ -1,9 +1,10 @@
 //! `/v1/requests`: the records of requests.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use axum::response::IntoResponse;
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use serde_json::json;
 
 use super::pages::limit;
 use super::{Answer, AtDesk};
-use crate::fields::Fields;
+use crate::fields::{Fields, Named};
 use crate::problem::Problem;
 
 /// How far it is looked back when nobody says.
@@ -34,7 +35,19 @@ pub(super) async fn list(State(desk): AtDesk, uri: Uri) -> Answer {
     Ok(Json(json!({ "items": records, "stream": stream.name(), "since": since.map(|at| at.to_string()) })).into_response())
 }
 
-pub(super) async fn show(State(desk): AtDesk, Path(id): Path<String>, uri: Uri) -> Answer {
+/// The id of a request: a word.
+pub(super) struct RequestId(String);
+
+impl FromStr for RequestId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if fits { Ok(Self(text.to_ascii_lowercase())) } else { Err("a request's id is 1 to 64 letters, digits, _ and -") }
+    }
+}
+
+pub(super) async fn show(State(desk): AtDesk, Named(RequestId(id)): Named<RequestId>, uri: Uri) -> Answer {
     let mut fields = Fields::from_query(&uri)?;
     let privacy = fields.text_by("privacy", |text| match text {
         "public" => Ok(Privacy::Public),
@@ -42,19 +55,15 @@ pub(super) async fn show(State(desk): AtDesk, Path(id): Path<String>, uri: Uri) 
         _ => Err("must be public or full"),
     });
     let privacy = fields.finish(Some(privacy))?.unwrap_or(Privacy::Full);
-    let shown: String = id.chars().take(64).filter(|c| !c.is_control()).collect();
-    let none = || Problem::not_found(format!("there is no record of a request {shown}: it may be going on, or older than is kept"));
-    // Nobody's id: no need to look.
-    if !(1..=64).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
-        return Err(none());
-    }
-    let found = desk.search.find(id.to_ascii_lowercase()).await?.ok_or_else(none)?;
+    let none = format!("there is no record of a request {id}: it may be going on, or older than is kept");
+    let found = desk.search.find(id).await?.ok_or_else(|| Problem::not_found(none))?;
     Ok(Json(json!(Report::of(&found.record, privacy))).into_response())
 }
 
 /// What of the records is wanted.
 fn filter(fields: &mut Fields, now: Timestamp) -> Filter {
-    let mut short = |name| fields.text_by(name, |text| if text.len() > LONGEST { Err("is too long") } else { Ok(text.to_owned()) });
+    let mut short =
+        |name| fields.text_by(name, |text| if text.len() > LONGEST { Err("is too long") } else { Ok(text.to_owned()) });
     let [key, target, exit, country] = ["key", "target", "exit", "country"].map(&mut short);
     let [pool, session, client] = ["pool", "session", "client"].map(&mut short);
     Filter {

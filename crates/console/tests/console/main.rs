@@ -6,5 +6,6 @@ mod description;
 mod follow;
 mod gateway;
 mod refusals;
+mod requests;
 mod resync;
 mod whole_stories;
