@@ -22,11 +22,13 @@ mod fields;
 mod follow;
 mod keys;
 mod metrics;
+pub mod pages;
 mod plans;
 mod problem;
 mod resync;
 pub mod search;
 pub mod server;
+mod sight;
 mod view;
 
 /// Routes that [`router`] serves beside its own.
@@ -44,3 +46,4 @@ pub use problem::Problem;
 pub use resync::Resynced;
 pub use search::Search;
 pub use server::Server;
+pub use sight::Sight;

@@ -43,6 +43,7 @@ enum Kind {
     TooOften(Duration),
     Forbidden,
     SearchTooLong,
+    NotOurForm,
 }
 
 impl Kind {
@@ -73,6 +74,7 @@ impl Kind {
             Self::TooOften(_) => ("too-often", "It was done a moment ago", StatusCode::TOO_MANY_REQUESTS),
             Self::SearchTooLong => ("search-too-long", "The search takes too long", StatusCode::SERVICE_UNAVAILABLE),
             Self::Forbidden => ("forbidden", "The key may not do this", StatusCode::FORBIDDEN),
+            Self::NotOurForm => ("not-our-form", "The form did not come from this console", StatusCode::FORBIDDEN),
             Self::StoreUnclear => ("store-unclear", "Nobody knows whether it was done", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
@@ -168,6 +170,32 @@ impl Problem {
         Self::new(Kind::Internal, "the gateway's log says more")
     }
 
+    pub(crate) fn not_our_form() -> Self {
+        let what =
+            "it was open for too long, or its cookie is blocked, or another site sent it: nothing was done, load the page again";
+        Self::new(Kind::NotOurForm, what)
+    }
+
+    /// Its HTTP status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.row().2
+    }
+
+    /// What kind of problem it is, for people.
+    pub(crate) fn title(&self) -> &'static str {
+        self.kind.row().1
+    }
+
+    /// What exactly is wrong.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What is wrong with each field.
+    pub(crate) fn fields(&self) -> &[(String, String)] {
+        &self.fields
+    }
+
     fn body(&self) -> Value {
         let (name, title, status) = self.kind.row();
         let mut body = json!({
@@ -244,6 +272,7 @@ impl IntoResponse for Problem {
             }
             Kind::Forbidden
             | Kind::SearchTooLong
+            | Kind::NotOurForm
             | Kind::Invalid
             | Kind::NotFound
             | Kind::MethodNotAllowed

@@ -269,7 +269,7 @@ pub fn read_records(folder: &Path, stream: Stream) -> Vec<Value> {
 }
 
 /// `HOST:PORT` of `scheme://user:password@HOST:PORT/path`, with a literal address.
-fn address_in(url: &str) -> SocketAddr {
+pub(crate) fn address_in(url: &str) -> SocketAddr {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
     let address = authority.rsplit('@').next().unwrap_or_default();
