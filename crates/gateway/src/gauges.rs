@@ -23,7 +23,7 @@ impl Gateway {
             memory_short: self.load.refuse_when_short().is_err(),
             exits: self.strength(),
             keys: self.accounts.len() as u64,
-            records: Records { dropped: self.records_dropped(), failing: false },
+            records: Records { dropped: self.records_dropped(), failing: self.records_fail() },
             usage: match self.keeping.now() {
                 UsageKept::Ledger => Usage::Ledger,
                 UsageKept::Journal => Usage::Journal,
