@@ -335,6 +335,7 @@ mod tests {
             exit: Some("exit"),
             gateway: Some("gateway"),
             proxy: Some("proxy"),
+            bypass: Some("bypass"),
             country: Some("us"),
             session: Some("session"),
             session_moved: Some("before"),
@@ -375,8 +376,10 @@ mod tests {
         let text = include_str!("../../../docs/records.md");
         let schema = text.split("## ").find(|part| part.starts_with("The schema, version 1\n")).unwrap();
         let cells = schema.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
-        let documented: BTreeSet<String> =
-            cells.flat_map(|cell| cell.split('`').filter(|name| name.starts_with(char::is_alphabetic))).map(str::to_owned).collect();
+        let documented: BTreeSet<String> = cells
+            .flat_map(|cell| cell.split('`').filter(|name| name.starts_with(char::is_alphabetic)))
+            .map(str::to_owned)
+            .collect();
         assert_eq!(names, documented);
         assert_eq!(line["v"], SCHEMA);
     }
