@@ -9,7 +9,7 @@ pub(crate) mod own;
 mod pages;
 pub(crate) mod plans;
 mod reports;
-mod requests;
+pub(crate) mod requests;
 mod who;
 
 use std::net::IpAddr;

@@ -53,7 +53,7 @@ pub(super) async fn show(State(desk): AtDesk, Path(id): Path<String>, uri: Uri) 
 }
 
 /// What of the records is wanted.
-fn filter(fields: &mut Fields, now: Timestamp) -> Filter {
+pub(crate) fn filter(fields: &mut Fields, now: Timestamp) -> Filter {
     let mut short = |name| fields.text_by(name, |text| if text.len() > LONGEST { Err("is too long") } else { Ok(text.to_owned()) });
     let [key, target, exit, country] = ["key", "target", "exit", "country"].map(&mut short);
     let [pool, session, client] = ["pool", "session", "client"].map(&mut short);
@@ -85,7 +85,7 @@ fn stream(text: &str) -> Result<Stream, &'static str> {
 }
 
 /// What failed at authentication lies apart.
-fn natural_stream(filter: &Filter) -> Stream {
+pub(crate) fn natural_stream(filter: &Filter) -> Stream {
     let of_auth = |slug: &String| Slug::parse(slug).is_some_and(|slug| slug.row().layer == Layer::Auth);
     let meant = filter.layer == Some(Layer::Auth) || filter.outcomes.iter().any(of_auth);
     if meant { Stream::Auth } else { Stream::Access }
