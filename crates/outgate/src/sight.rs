@@ -19,10 +19,5 @@ pub(crate) fn sight(running: &Running, settings: &Settings, watch: Arc<Mutex<Wat
         };
         format!("{scheme}://{address}")
     });
-    Arc::new(Sight {
-        name: settings.name.clone(),
-        watch,
-        gauges: Box::new(move || gateway.gauges()),
-        proxies: proxies.collect(),
-    })
+    Arc::new(Sight { name: settings.name.clone(), watch, gauges: Box::new(move || gateway.gauges()), proxies: proxies.collect() })
 }

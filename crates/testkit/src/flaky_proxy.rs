@@ -88,7 +88,11 @@ impl FlakyProxy {
     }
 }
 
-async fn serve(mut client: TcpStream, seen: &Mutex<Vec<String>>, fate: &(dyn Fn(usize, &str) -> Fate + Send + Sync)) -> std::io::Result<()> {
+async fn serve(
+    mut client: TcpStream,
+    seen: &Mutex<Vec<String>>,
+    fate: &(dyn Fn(usize, &str) -> Fate + Send + Sync),
+) -> std::io::Result<()> {
     let mut read = Vec::new();
     let end = loop {
         if let Some(at) = read.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -128,7 +132,8 @@ async fn carry(mut client: TcpStream, head: &str, behind: &[u8], most: usize) ->
     }
     let rest = target.strip_prefix("http://").unwrap_or(target);
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut target = TcpStream::connect(if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") }).await?;
+    let mut target =
+        TcpStream::connect(if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") }).await?;
     let (_, fields) = head.split_once("\r\n").unwrap_or_default();
     target.write_all(format!("{method} /{path} HTTP/1.1\r\nConnection: close\r\n{fields}").as_bytes()).await?;
     target.write_all(behind).await?;

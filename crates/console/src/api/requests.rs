@@ -43,7 +43,8 @@ pub(super) async fn show(State(desk): AtDesk, Path(id): Path<String>, uri: Uri) 
     });
     let privacy = fields.finish(Some(privacy))?.unwrap_or(Privacy::Full);
     let shown: String = id.chars().take(64).filter(|c| !c.is_control()).collect();
-    let none = || Problem::not_found(format!("there is no record of a request {shown}: it may be going on, or older than is kept"));
+    let none =
+        || Problem::not_found(format!("there is no record of a request {shown}: it may be going on, or older than is kept"));
     // Nobody's id: no need to look.
     if !(1..=64).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
         return Err(none());
@@ -54,7 +55,8 @@ pub(super) async fn show(State(desk): AtDesk, Path(id): Path<String>, uri: Uri) 
 
 /// What of the records is wanted.
 pub(crate) fn filter(fields: &mut Fields, now: Timestamp) -> Filter {
-    let mut short = |name| fields.text_by(name, |text| if text.len() > LONGEST { Err("is too long") } else { Ok(text.to_owned()) });
+    let mut short =
+        |name| fields.text_by(name, |text| if text.len() > LONGEST { Err("is too long") } else { Ok(text.to_owned()) });
     let [key, target, exit, country] = ["key", "target", "exit", "country"].map(&mut short);
     let [pool, session, client] = ["pool", "session", "client"].map(&mut short);
     Filter {

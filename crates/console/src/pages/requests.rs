@@ -299,7 +299,7 @@ fn steps(record: &Record) -> Markup {
         ("TLS with the client", ms.tls, 500.0),
         ("Name resolution", Some(ms.dns).filter(|took| *took > 0.0), 200.0),
         ("Connecting", Some(ms.connect), f64::INFINITY),
-        ("Set-up in all", ms.setup, 2_000.0),
+        ("Until the answer", ms.setup, 2_000.0),
         ("First byte", ms.first_byte, 2_000.0),
         ("From begin to end", Some(ms.total), f64::INFINITY),
     ];

@@ -5,6 +5,7 @@ mod client;
 mod description;
 mod follow;
 mod gateway;
+mod pages;
 mod refusals;
 mod resync;
 mod whole_stories;
