@@ -129,6 +129,12 @@ impl Doors {
         self.tls
     }
 
+    /// The authority of the certificate there; the name in it is `localhost`.
+    #[must_use]
+    pub fn ca(&self) -> &Ca {
+        &self.ca
+    }
+
     /// Where faults are told in this dialect, one of [`DIALECTS`].
     ///
     /// # Panics

@@ -39,7 +39,7 @@ async fn each_way_out_carries_tunnels_and_plain_requests() {
         assert_eq!((reply.header("content-length"), reply.header("transfer-encoding")), (None, None));
         tunnel.send(format!("GET /ok HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n").as_bytes()).await.expect("taken");
         assert_eq!(tunnel.reply(Expect::Body).await.expect("the target's answer").text(), "ok\n");
-        assert!(matches!(tunnel.ending().await, Ok((_, Ending::Closed))), "{upstream}");
+        assert!(matches!(tunnel.ending().await, Ok((_, Ending::Fin))), "{upstream}");
 
         let request = socks::request(socks::CONNECT, "127.0.0.1", origin.address().port());
         let (said, mut tunnel) = socks::ask(relay.proxy(), None, &request).await.expect("a reply");
