@@ -25,9 +25,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use outgate_faults::raise;
 
-use crate::classify::{Breakage, Confidence, Evidence, Provenance, SocksSaid, Verdict, Way, classify};
+use crate::classify::{Breakage, Evidence, SocksSaid, Verdict, Way, classify};
 use crate::providers::Providers;
 
 pub use http::basic;
@@ -143,16 +142,7 @@ pub struct Failed {
 impl Failed {
     /// What it came to. `proxy` is the upstream's [`Upstream::authority`], `target` the [`Target`]'s text.
     pub fn verdict(&self, scheme: Scheme, proxy: &str, target: &str, providers: &Providers) -> Verdict {
-        match &self.why {
-            // It was this machine's resolver that was asked for the target, so no proxy's doing.
-            Why::TargetName(_) => {
-                let fault =
-                    raise::dns_failed(Target::parse(target).map_or(target.to_owned(), |t| t.host().to_owned()), "unknown");
-                let why = "the target's name was looked up on this machine, because the proxy is socks5, not socks5h";
-                Verdict::raised(fault.with_detail(&self.detail), Provenance::Transport, Confidence::Certain, why)
-            }
-            _ => classify(&self.evidence(scheme, proxy, target), providers),
-        }
+        classify(&self.evidence(scheme, proxy, target), providers)
     }
 
     /// What there is to classify, for who adds to it first.
@@ -160,11 +150,12 @@ impl Failed {
         let way = if scheme.is_socks() { Way::Socks } else { Way::Connect };
         let evidence = Evidence::of(way, proxy, target);
         match &self.why {
-            Why::Broken(breakage) | Why::TargetName(breakage) => Evidence { breakage: Some(breakage), ..evidence },
+            Why::Broken(breakage) => Evidence { breakage: Some(breakage), ..evidence },
+            // It was this machine's resolver that was asked for the target, so no proxy's doing.
+            Why::TargetName(breakage) => Evidence { breakage: Some(breakage), way: Way::Direct, ..evidence },
             Why::Refused(reply) => reply.evidence(evidence),
             Why::Socks(SocksRefusal::Method) => Evidence { socks: Some(SocksSaid::NoMethod), ..evidence },
-            // What does not fit was not sent, but it is the login that is wrong: 1 is what a server would have said.
-            Why::Socks(SocksRefusal::TooLong) => Evidence { socks: Some(SocksSaid::Login(1)), ..evidence },
+            Why::Socks(SocksRefusal::TooLong) => Evidence { socks: Some(SocksSaid::TooLong), ..evidence },
             Why::Socks(SocksRefusal::Login(status)) => Evidence { socks: Some(SocksSaid::Login(*status)), ..evidence },
             Why::Socks(SocksRefusal::Reply(byte)) => Evidence { socks: Some(SocksSaid::Reply(*byte)), ..evidence },
         }

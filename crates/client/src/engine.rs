@@ -328,3 +328,49 @@ impl Engine {
 fn refusal(why: NoAttempt, cause: &str) -> Refusal {
     Refusal { why, slug: None, cause: cause.to_owned(), until: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::{Provenance, Scope};
+    use outgate_faults::Slug;
+    use std::time::Duration;
+
+    #[test]
+    fn a_flood_of_names_takes_no_more_room() {
+        let rules = Rules { most_kept: 64, ..Rules::default() };
+        let proxies = vec![Proxy::new("a", Exits::One), Proxy::new("b", Exits::Sessions(16))];
+        let mut engine = Engine::new(rules, proxies, 1);
+        let slugs =
+            [Slug::DnsNotFound, Slug::PortDenied, Slug::TargetForbidden, Slug::TargetRateLimited, Slug::TargetUnavailable];
+        for n in 0..5000_u64 {
+            let now = Now { clock: Duration::from_millis(n), wall: jiff::Timestamp::UNIX_EPOCH };
+            let mut ask = Ask::new("GET", format!("d{n}.example"), 443, Duration::from_secs(100));
+            ask.targeting = format!("session-{n}");
+            let mut request = Request::new(ask);
+            while let Admission::Go(choice) = engine.admit(now, &mut request) {
+                let slug = slugs[n as usize % slugs.len()];
+                let provenance = if slug == Slug::PortDenied { Provenance::Proxy } else { Provenance::Origin };
+                let provenance = if slug == Slug::DnsNotFound { Provenance::Exit } else { provenance };
+                let (retry, scope, why) = (slug.row().retry, Scope::of(slug), String::new());
+                let finding = Finding { slug, retry, provenance, scope, wait: Some(Duration::from_secs(50)), why };
+                let outcome =
+                    Outcome { finding: Some(finding), sent: Sent::Nothing, status: None, headers: Vec::new(), exit: None };
+                if !matches!(engine.report(now, &mut request, choice.ticket, outcome), Next::Retry { .. }) {
+                    break;
+                }
+            }
+            assert!(request.attempts.len() <= 8);
+        }
+        for (what, many) in [
+            ("gates", engine.gates.len()),
+            ("refusals", engine.heard.len()),
+            ("bans", engine.bans.len()),
+            ("circuits", engine.circuits.len()),
+            ("silences", engine.silent.len()),
+        ] {
+            assert!(many <= 64, "{many} {what}");
+        }
+        assert!(engine.heard.len() > 30 && engine.bans.len() > 30 && engine.circuits.len() > 30);
+    }
+}

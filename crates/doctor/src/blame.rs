@@ -37,7 +37,7 @@ impl Suspect<'_, '_> {
         let (speaker, verdict) = self.verdict();
         if let Some(reply) = self.proxied.reply()
             && speaker != Speaker::Target
-            && reach::is_portal(reply)
+            && reach::is_portal(reply, self.site.target.host())
         {
             return reach::portal(format!("a captive portal answers for {}", self.site));
         }

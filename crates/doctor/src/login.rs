@@ -44,7 +44,8 @@ async fn judge(chart: &Chart<'_>, upstream: &Upstream, neutral: &Exchange) -> Fi
             Some(credentials) => wrong(chart, upstream, credentials, neutral, finding).await,
         };
     }
-    if speaker != Speaker::Target && everything_refused(chart, upstream, neutral).await {
+    // A proxy that says why is believed; one that says no to everything has something against who asks.
+    if speaker != Speaker::Target && !names_itself(&verdict) && everything_refused(chart, upstream, neutral).await {
         return source_denied(bad(neutral.words()), neutral, &verdict.sentence());
     }
     // What the account may not do at all shows in the first request as well.

@@ -53,7 +53,8 @@ impl Doubt {
 
     pub(crate) fn of(error: &CertificateError) -> Doubt {
         match error {
-            CertificateError::UnknownIssuer => Doubt::UnknownIssuer,
+            // An authority that was made anew keeps its name: then it is the signature that does not fit the one that is known.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Doubt::UnknownIssuer,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Doubt::OtherName,
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Doubt::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Doubt::NotYetValid,

@@ -227,7 +227,10 @@ pub(crate) async fn tls(chart: &mut Chart<'_>) -> Finding {
                 _ => "it broke off".to_owned(),
             };
             let finding = Finding::new(Check::Tls, State::Bad, &why).time(failed.timings.tls);
-            if let Some(finding) = wrong_scheme(chart, &finding, Scheme::Https).await {
+            if let Some(address) = chart.address
+                && let spoken = probe::spoken(address, &chart.means).await
+                && let Some(finding) = wrong_scheme(chart, &finding, Scheme::Https, spoken)
+            {
                 return finding;
             }
             let sentence = format!("TLS with the proxy {} failed: {why}", chart.proxy());
@@ -297,10 +300,9 @@ async fn judge(chart: &mut Chart<'_>, anonymous: &Upstream, hello: &Exchange) ->
             {
                 return finding;
             }
-            match wrong_scheme(chart, &finding, scheme).await {
-                Some(finding) => finding,
-                None => wordless(chart, finding, breakage).await,
-            }
+            let Some(address) = chart.address else { return finding };
+            let spoken = probe::spoken(address, &chart.means).await;
+            wrong_scheme(chart, &finding, scheme, spoken).unwrap_or_else(|| wordless(chart, finding, breakage, spoken))
         }
     }
 }
@@ -345,7 +347,7 @@ async fn answered(chart: &Chart<'_>, anonymous: &Upstream, reply: &ConnectReply)
     let says = format!("answers {} to a request for a host that can't exist", status.trim_end());
     let finding = Finding::new(Check::Protocol, State::Bad, &says);
     let proxy = chart.proxy();
-    if is_portal(reply) {
+    if is_portal(reply, "outgate-doctor.invalid") {
         let sentence = format!("a captive portal answers in place of the proxy {proxy}");
         return finding.points_to(portal(sentence));
     }
@@ -376,12 +378,20 @@ fn is_proxy(reply: &ConnectReply) -> bool {
         || FIELDS.iter().any(|name| reply.header(name).is_some())
 }
 
-/// Signs of a network that wants somebody to log in first (RFC 6585, section 6, and what portals do without it).
-pub(crate) fn is_portal(reply: &ConnectReply) -> bool {
-    const WORDS: &[&str] = &["captive", "portal", "hotspot", "wlan", "wi-fi", "wifi", "guest", "splash"];
-    let body = String::from_utf8_lossy(&reply.body).to_ascii_lowercase();
+/// Signs of a network that wants somebody to log in first: RFC 6585's status, a way to another host with a telling name, a page
+/// that says so.
+pub(crate) fn is_portal(reply: &ConnectReply, asked: &str) -> bool {
+    const NAMES: &[&str] = &["captive", "portal", "hotspot", "wlan", "wifi", "wi-fi", "guest", "splash"];
+    const PAGES: &[&str] = &["captive portal", "hotspot", "wifi login", "wi-fi login", "guest access", "guest wifi"];
     let location = reply.header("location").unwrap_or_default().to_ascii_lowercase();
-    reply.status == 511 || WORDS.iter().any(|word| location.contains(word) || (reply.status == 200 && body.contains(word)))
+    let elsewhere = location.contains("://") && Site::read(&location).is_ok_and(|site| site.target.host() != asked);
+    let body = String::from_utf8_lossy(&reply.body).to_ascii_lowercase();
+    match reply.status {
+        511 => true,
+        300..=399 => elsewhere && NAMES.iter().any(|name| location.contains(name)),
+        200 => PAGES.iter().any(|words| body.contains(words)),
+        _ => false,
+    }
 }
 
 pub(crate) fn portal(sentence: String) -> Diagnosis {
@@ -395,8 +405,7 @@ pub(crate) fn portal(sentence: String) -> Diagnosis {
 }
 
 /// A port that speaks something else than the scheme says.
-async fn wrong_scheme(chart: &Chart<'_>, finding: &Finding, said: Scheme) -> Option<Finding> {
-    let spoken = probe::spoken(chart.address?, &chart.means).await;
+fn wrong_scheme(chart: &Chart<'_>, finding: &Finding, said: Scheme, spoken: Spoken) -> Option<Finding> {
     let scheme = spoken.scheme()?;
     let same = scheme == said || (scheme.is_socks() && said.is_socks());
     if same {
@@ -429,11 +438,9 @@ fn protocol_name(scheme: Scheme) -> &'static str {
 }
 
 /// The port speaks nothing that a proxy speaks.
-async fn wordless(chart: &Chart<'_>, finding: Finding, breakage: &Breakage) -> Finding {
+fn wordless(chart: &Chart<'_>, finding: Finding, breakage: &Breakage, spoken: Spoken) -> Finding {
     let proxy = chart.proxy();
-    let Some(address) = chart.address else { return finding };
     let over_tls = chart.upstream().is_some_and(|upstream| upstream.scheme() == Scheme::Https);
-    let spoken = probe::spoken(address, &chart.means).await;
     match spoken {
         Spoken::Other(Foreign::Unknown) | Spoken::Tls | Spoken::Http | Spoken::Socks5 => {
             let sentence = format!("{proxy} does not answer like a proxy: {}", broken(breakage));

@@ -21,8 +21,11 @@ use crate::thresholds::{self, Phase};
 
 /// Fields in which proxies name the exit they took.
 const EXIT_FIELDS: &[&str] = &["X-Outgate-Exit", "X-ProxyMesh-IP", "X-Brd-Ip", "X-Crawlera-Slave", "X-Exit-Ip"];
-/// Samples that are kept; more are counted only.
+/// The most requests that are made.
 const MOST: u32 = 1000;
+/// What to do about failures that become more.
+const BLOCKED: &str = "The target or the proxy blocks this pattern step by step: send less at once, rotate more, honour Retry-After. \
+                       Repeating it makes it last longer.";
 
 /// One of the requests.
 #[derive(Clone, Debug, Serialize)]
@@ -225,7 +228,16 @@ fn judge(chart: &Chart<'_>, sampling: &Sampling) -> Finding {
     let fault = sampling.worst();
     let mostly = fault.map(|slug| format!(", mostly {slug}")).unwrap_or_default();
     let diagnosis = match sampling.pattern {
-        Pattern::None | Pattern::Always => return finding,
+        Pattern::None => return finding,
+        // It went well once, before the samples.
+        Pattern::Always if chart.timed().1.is_some_and(Exchange::is_good) => Diagnosis::own(
+            "worsening",
+            fault,
+            Whose::You,
+            format!("the first request went well, and then all of {made} failed{mostly}"),
+            BLOCKED,
+        ),
+        Pattern::Always => return finding,
         Pattern::ByExit => {
             let bad: Vec<&str> = sampling.exits.iter().filter(|exit| exit.failed > 0).map(|exit| exit.exit.as_str()).collect();
             Diagnosis::own(
@@ -241,8 +253,7 @@ fn judge(chart: &Chart<'_>, sampling: &Sampling) -> Finding {
             fault,
             Whose::You,
             format!("{failed} of {made} requests fail, and more and more of them{mostly}"),
-            "The target or the proxy blocks this pattern step by step: send less at once, rotate more, honour Retry-After. Repeating it \
-             makes it last longer.",
+            BLOCKED,
         ),
         Pattern::Random => Diagnosis::own(
             "intermittent",

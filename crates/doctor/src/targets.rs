@@ -1,5 +1,6 @@
 //! Steps 3 and 4: a neutral target and the real one, each past the proxy and through it.
 
+use outgate_client::classify::Confidence;
 use outgate_client::connect::Upstream;
 use outgate_faults::{Layer, Slug};
 
@@ -37,10 +38,10 @@ fn told_direct(check: Check, site: &Site, direct: &Exchange) -> Finding {
     let time = direct.time(Phase::Total);
     if let Some(reply) = direct.reply()
         && site.security == Security::Clear
-        && is_portal(reply)
+        && is_portal(reply, site.target.host())
     {
         let sentence = "this machine's network answers with a page of its own: a captive portal".to_owned();
-        return Finding::new(check, State::Remark, says).time(time).points_to(portal(sentence).harming(Harm::Remark));
+        return Finding::new(check, State::Remark, says).time(time).points_to(portal(sentence));
     }
     let state = if direct.is_good() { State::Good } else { State::Remark };
     Finding::new(check, state, says).time(time)
@@ -71,7 +72,9 @@ pub(crate) async fn neutral_proxied(chart: &mut Chart<'_>) -> Finding {
     let names = diagnosis.fault.is_some_and(|slug| matches!(slug, Slug::DnsFailed | Slug::DnsNotFound | Slug::DnsTimeout));
     let overloaded = diagnosis.fault.is_some_and(|slug| slug.row().layer == Layer::Gateway && slug != Slug::Internal);
     let finding = Finding { state: State::Bad, ..finding };
-    if no_way_out && !names && !overloaded && direct.is_some_and(Exchange::is_good) {
+    // What the proxy itself names needs no other name.
+    let certain = diagnosis.confidence == Confidence::Certain;
+    if no_way_out && !certain && !names && !overloaded && direct.is_some_and(Exchange::is_good) {
         return finding.points_to(Diagnosis {
             name: "no_way_out",
             sentence: format!("the proxy reaches not even a neutral target: {}", diagnosis.sentence),
@@ -119,8 +122,10 @@ async fn compared(chart: &Chart<'_>, upstream: &Upstream, site: &Site, proxied: 
 
 /// What was asked and how it ended, with what the proxy says of the exit.
 fn told(site: &Site, exchange: &Exchange) -> String {
-    let exit = exchange.field("X-Outgate-Exit").map(|exit| format!(", exit {}", printable(exit)));
-    format!("{site} {}{}", exchange.words(), exit.unwrap_or_default())
+    let exit = exchange.field("X-Outgate-Exit").map(|exit| format!(", exit {}", printable(exit))).unwrap_or_default();
+    let id = exchange.field("X-Outgate-Request-Id").filter(|_| !exchange.is_good());
+    let id = id.map(|id| format!(", request id {}", printable(id))).unwrap_or_default();
+    format!("{site} {}{exit}{id}", exchange.words())
 }
 
 /// Who answers for the target: the certificate that was shown through the proxy, against the one past it.
@@ -171,9 +176,7 @@ fn judged(site: &Site, shown: &Shown, direct: Option<&Shown>) -> Finding {
                 _ => "The target has to be given a certificate that clients believe, or your client its authority.",
             };
             finding.points_to(
-                Diagnosis::fault(Slug::TlsCertificateInvalid, outgate_client::classify::Confidence::Certain, sentence)
-                    .of(Whose::Target)
-                    .advising(advice),
+                Diagnosis::fault(Slug::TlsCertificateInvalid, Confidence::Certain, sentence).of(Whose::Target).advising(advice),
             )
         }
         Some(direct) if direct.doubt.is_none() => finding.points_to(intercepted(
@@ -223,8 +226,13 @@ pub(crate) async fn names(chart: &Chart<'_>) -> Finding {
     );
     let next = "Compare `dig` here with the proxy's resolver: a stale or filtered name, split DNS, or a CDN that answers by country. \
                 Where it matters, give the proxy the address.";
-    Finding::new(Check::Names, State::Remark, &sentence)
-        .points_to(Diagnosis::own("dns_differs", None, Whose::Operator, sentence, next).likely().harming(Harm::Impaired))
+    Finding::new(Check::Names, State::Remark, &sentence).points_to(
+        Diagnosis::own("dns_differs", None, Whose::Operator, sentence, next).likely().harming(if proxied.is_good() {
+            Harm::Impaired
+        } else {
+            Harm::Broken
+        }),
+    )
 }
 
 #[cfg(test)]

@@ -1,24 +1,35 @@
 //! One verdict out of many findings.
 
-use crate::checks::Check;
+use crate::checks::{Check, Step};
 use crate::diagnosis::{Diagnosis, Harm};
 use crate::report::{Finding, Health, State, Verdict};
 
-/// The first thing that is wrong in the order of the checks, because what comes after it may only follow from it. With one
-/// exception: what fails only sometimes is not what a single request says of it.
+/// The first thing that is wrong in the order of the checks, because what comes after it may only follow from it; unless a
+/// later check shows more than it did.
 pub(crate) fn conclude(findings: &[Finding]) -> Verdict {
     let pointing = |check: Check| {
         findings.iter().find(|finding| finding.check == check).and_then(|finding| Some((finding, finding.diagnosis.as_ref()?)))
     };
     let target_is_fine = findings.iter().any(|finding| finding.check == Check::TargetProxied && finding.state == State::Good);
     let intermittent = pointing(Check::Repeated).filter(|(_, diagnosis)| diagnosis.harm == Harm::Impaired);
+    let unreached = findings.iter().any(|finding| finding.check.step() == Step::Reach && finding.state == State::Bad);
+    let elsewhere = pointing(Check::Names);
+    // Whoever has to log in to the network first reaches nothing outside of it.
+    let portal = pointing(Check::NeutralDirect).filter(|_| unreached);
     let single = |check: Check| matches!(check, Check::NeutralProxied | Check::TargetProxied);
     let mut first: Option<(&Finding, &Diagnosis)> = None;
     for finding in findings {
         let Some(diagnosis) = &finding.diagnosis else { continue };
-        // What one request said is overruled by many that say otherwise, and a neutral target by the real one.
-        let overruled =
-            single(finding.check) && intermittent.is_some() || (finding.check == Check::NeutralProxied && target_is_fine);
+        // A portal between here and the world is nothing to a proxy that works.
+        if finding.check == Check::NeutralDirect && !unreached {
+            continue;
+        }
+        // What one request said is overruled by many that say otherwise, a neutral target by the real one, and what the target
+        // answered by that it was another target.
+        let overruled = (single(finding.check) && intermittent.is_some())
+            || (finding.check == Check::NeutralProxied && target_is_fine)
+            || (finding.check == Check::TargetProxied && elsewhere.is_some())
+            || (finding.check.step() == Step::Reach && portal.is_some());
         if overruled {
             continue;
         }
@@ -85,6 +96,17 @@ mod tests {
                 Some("intermittent"),
             ),
             (&[(TargetProxied, Bad, Some(("denied", Broken))), (Repeated, Bad, None)], Health::Broken, Some("denied")),
+            (
+                &[(TargetProxied, Bad, Some(("forbidden", Broken))), (Names, Noted, Some(("differs", Broken)))],
+                Health::Broken,
+                Some("differs"),
+            ),
+            (
+                &[(Tcp, Bad, Some(("timeout", Broken))), (NeutralDirect, Noted, Some(("portal", Broken)))],
+                Health::Broken,
+                Some("portal"),
+            ),
+            (&[(NeutralDirect, Noted, Some(("portal", Broken))), (TargetProxied, Good, None)], Health::Healthy, None),
             (&[(Speed, Noted, Some(("slow", Remark)))], Health::Healthy, Some("slow")),
             (&[(Repeated, Bad, None)], Health::Broken, None),
         ];

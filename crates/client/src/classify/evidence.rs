@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use crate::classify::Breakage;
-use crate::connect::{ConnectReply, Failed, SocksRefusal, Why};
 use crate::providers::Provider;
 
 /// How the request was put, which decides who can have given the answer.
@@ -55,17 +54,6 @@ pub enum SocksSaid {
     TooLong,
 }
 
-impl From<SocksRefusal> for SocksSaid {
-    fn from(refusal: SocksRefusal) -> Self {
-        match refusal {
-            SocksRefusal::Method => SocksSaid::NoMethod,
-            SocksRefusal::Login(status) => SocksSaid::Login(status),
-            SocksRefusal::Reply(byte) => SocksSaid::Reply(byte),
-            SocksRefusal::TooLong => SocksSaid::TooLong,
-        }
-    }
-}
-
 /// An attempt and what came of it. Everything is optional that a client may not have: most show no more than a status.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
@@ -108,29 +96,6 @@ impl<'a> Evidence<'a> {
             socks: None,
             breakage: None,
             provider: None,
-        }
-    }
-
-    /// A tunnel that was not opened. `way` is [`Way::Connect`] or [`Way::Socks`].
-    pub fn of_failed(way: Way, proxy: &'a str, target: &'a str, failed: &'a Failed) -> Evidence<'a> {
-        let evidence = Evidence::of(way, proxy, target);
-        match &failed.why {
-            Why::Broken(breakage) => Evidence { breakage: Some(breakage), ..evidence },
-            Why::Refused(reply) => Evidence::of_reply(proxy, target, reply),
-            Why::Socks(refusal) => Evidence { socks: Some((*refusal).into()), ..evidence },
-            // The proxy had not been asked for anything yet: it is as if the target were reached for directly.
-            Why::TargetName(breakage) => Evidence { breakage: Some(breakage), way: Way::Direct, ..evidence },
-        }
-    }
-
-    /// The answer to a CONNECT.
-    pub fn of_reply(proxy: &'a str, target: &'a str, reply: &'a ConnectReply) -> Evidence<'a> {
-        Evidence {
-            status: Some(reply.status),
-            reason: Some(&reply.reason),
-            headers: Fields::List(&reply.headers),
-            body: Some(&reply.body),
-            ..Evidence::of(Way::Connect, proxy, target)
         }
     }
 

@@ -66,3 +66,36 @@ impl Finding {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Finding;
+    use crate::classify::{Evidence, Fields, Way, classify};
+    use crate::providers::Providers;
+    use jiff::Timestamp;
+    use std::time::Duration;
+
+    fn wait(after: &str, date: Option<&str>) -> Option<Duration> {
+        let headers = [("X-Proxy-Error".to_owned(), "rate_limited".to_owned()), ("Retry-After".to_owned(), after.to_owned())];
+        let mut evidence = Evidence::of(Way::Connect, "gw:8080", "x.example:443");
+        evidence.status = Some(429);
+        evidence.headers = Fields::from(&headers[..]);
+        let wall: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let verdict = classify(&evidence, Providers::builtin());
+        Finding::of(&verdict, wall, date.map(|date| date.parse().unwrap())).unwrap().wait
+    }
+
+    #[test]
+    fn a_date_is_counted_from_the_clock_that_wrote_it() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert_eq!(wait("7", None), seconds(7));
+        assert_eq!(wait("Sun, 01 Mar 2026 12:00:30 GMT", None), seconds(30));
+        // The other clock is five minutes ahead: thirty seconds are thirty seconds.
+        assert_eq!(wait("Sun, 01 Mar 2026 12:05:30 GMT", Some("2026-03-01T12:05:00Z")), seconds(30));
+        assert_eq!(wait("Sunday, 01-Mar-26 12:00:30 GMT", None), seconds(30));
+        assert_eq!(wait("Sun Mar  1 12:00:30 2026", None), seconds(30));
+        // One that has passed is no wait; nonsense is none at all.
+        assert_eq!(wait("Sun, 01 Mar 2026 11:00:00 GMT", None), seconds(0));
+        assert_eq!(wait("in a while", None), None);
+    }
+}
