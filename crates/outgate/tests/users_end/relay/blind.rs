@@ -28,7 +28,10 @@ async fn every_fault_of_a_gateway_is_named_by_the_relay() {
         let dialect = if number.is_multiple_of(2) { Dialect::outgate() } else { Dialect::rfc() };
         let bytes = answer(slug, &dialect);
         let upstream = FlakyProxy::start(move |_, _| Fate::Answers(bytes.clone()));
-        let text = format!("[retry]\nattempts = 1\n[[upstream]]\nurl = \"http://user:pass@{}\"\n", upstream.address());
+        let text = format!(
+            "[retry]\nattempts = 1\ndeadline = \"2s\"\n[[upstream]]\nurl = \"http://user:pass@{}\"\n",
+            upstream.address()
+        );
         let relay = RelayProcess::configured(OUTGATE, &text);
         let (tunnel, _wire) = connect(relay.proxy(), "one.example:443").await;
         let plain = get(relay.proxy(), "http://two.example/", "").await;
