@@ -25,7 +25,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-
 use crate::classify::{Breakage, Evidence, SocksSaid, Verdict, Way, classify};
 use crate::providers::Providers;
 

@@ -9,6 +9,7 @@ pub(crate) mod own;
 mod pages;
 pub(crate) mod plans;
 mod reports;
+mod requests;
 mod who;
 
 use std::net::IpAddr;
@@ -64,6 +65,8 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/exits/{id}/rotate", post(exits::rotate))
         .route("/v1/usage", get(reports::usage))
         .route("/v1/audit", get(reports::audit))
+        .route("/v1/requests", get(requests::list))
+        .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/health", get(reports::health))
         .route_layer(from_fn_with_state(answered, once))
         .route_layer(from_fn_with_state(lock, require_token))

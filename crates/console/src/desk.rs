@@ -11,12 +11,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use outgate_records::Records;
 use outgate_store::live::{Live, RotateError, Standing};
 use outgate_store::{
     Audit, AuditQuery, AuditRow, Change, Exit, ExitId, Key, KeyId, NoRandomness, Plan, PlanName, Secret, Snapshot, Store,
     StoreError, StoreFuture, UsageQuery, UsageRow,
 };
 use ring::rand::SystemRandom;
+
+use crate::search::Search;
 
 /// How long one attempt at the store may take, and how many attempts an unclear answer gets (always under the same audit id,
 /// so that repeating is safe).
@@ -121,6 +124,7 @@ impl Book {
 pub struct Desk {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) live: Arc<dyn Live>,
+    pub(crate) search: Search,
     clock: Clock,
     pub(crate) random: SystemRandom,
     book: RwLock<Book>,
@@ -148,12 +152,18 @@ impl Desk {
         Self {
             store,
             live,
+            search: Search::new(None),
             clock,
             random: SystemRandom::new(),
             book: RwLock::new(book),
             changing: tokio::sync::Mutex::new(()),
             seen: AtomicU64::new(snapshot.change),
         }
+    }
+
+    /// The same with records to look into.
+    pub fn with_records(self, records: Option<Records>) -> Self {
+        Self { search: Search::new(records), ..self }
     }
 
     /// What the desk knows; never held across an await.
