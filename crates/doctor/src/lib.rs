@@ -17,6 +17,7 @@
 //! To add a check: 1. a line in the table of `checks`; 2. its arm in `make`; 3. a proxy that is broken like that in
 //! `crates/outgate/tests/users_end/doctor`.
 
+mod advice;
 mod answer;
 mod blame;
 mod certificate;
