@@ -40,7 +40,7 @@ pub mod thresholds;
 mod verdict;
 
 pub use chart::{Case, USUAL_PORTS};
-pub use diagnosis::{Diagnosis, Harm, Whose};
+pub use diagnosis::{Diagnosis, Harm, OWN_NAMES, Whose};
 pub use look::roots;
 pub use proxy_url::{Flaw, ProxyUrl, Unreadable};
 pub use report::{Finding, Health, Report, State, Timing, Verdict};
