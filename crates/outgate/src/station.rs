@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, pages, router};
 use outgate_gateway::settings::{Counting, Settings};
-use outgate_gateway::{Bound, Gateway, Reconfigured, Running};
+use outgate_gateway::{Bound, Gateway, Reconfigured, Running, Tracer};
 use outgate_records::Records;
 use outgate_signals::{Rules, Watch};
 use outgate_store::{Secret, Store};
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::activation::Passed;
 use crate::config::{Console, Metrics};
 use crate::ledger::{self, LedgerSettings};
-use crate::metrics::page;
+use crate::metrics::{Traces, page, sheets};
 use crate::sight::sight;
 use crate::{data, eprintln, failed, follow, tls};
 
@@ -59,6 +59,7 @@ impl Station {
         }
         settings.echo = Some(tls::echo(&data)?);
         settings.journal = Some(data.join("usage.journal"));
+        settings.tracer = metrics.telemetry.clone().map(|telemetry| Arc::new(Traces(telemetry)) as Arc<dyn Tracer>);
         let store: Arc<dyn Store> = ledger::open(&store, &data, &settings.name).await?;
         let snapshot = store.load(Timestamp::now()).await.map_err(|e| format!("the ledger can't be read: {e}"))?;
         // The console's address is taken before any client is served: a port in use ends the start, not the service.
@@ -82,11 +83,15 @@ impl Station {
         };
         console_file.write(&data).map_err(|e| format!("{}: {e}", data.join("console.json").display()))?;
         let (stop_console, stopped) = oneshot::channel::<()>();
+        let sheets = sheets(running.gateway.clone(), metrics.countries, metrics.telemetry.clone());
+        if let Some(telemetry) = metrics.telemetry.filter(|_| metrics.counting == Counting::On) {
+            telemetry.tell_metrics(sheets.clone());
+        }
         let shown = outgate_console::Metrics {
             desk: desk.clone(),
             admin: admin_token.hash(),
             token: metrics.token,
-            write: page(running.gateway.clone(), metrics.countries),
+            write: page(sheets.clone()),
         };
         let watch = Arc::new(Mutex::new(Watch::new(Rules::default())));
         tokio::task::spawn_local(drive(watch.clone(), running.gateway.clone()));

@@ -71,7 +71,7 @@ impl Waste {
         if deterministic(finding) {
             self.refused.insert(name, now);
         } else if let Some(wait) = finding.wait {
-            self.until.insert(name, now + u64::try_from(wait.as_millis()).unwrap());
+            self.until.insert(name, now + u64::try_from(wait.as_millis()).expect("in range"));
         }
     }
 }

@@ -129,7 +129,7 @@ struct Slots {
 fn slots(pages: &Pages, range: Range, now: Timestamp) -> Slots {
     let grain = range.grain();
     let width = grain.seconds() * range.together() as i64;
-    let count = grain.kept() / range.together();
+    let count = range.buckets() / range.together();
     let last = now.as_second().div_euclid(width);
     let first = last - count as i64 + 1;
     let moment = |number: i64| Timestamp::from_second(number * width).unwrap_or(now);
@@ -197,7 +197,7 @@ fn tiles(slots: &Slots, latest: &[Bucket], gauges: &Gauges, range: Range) -> Mar
             (tile("Requests per second", html! { (words::rate(recent.requests as f64 / span)) }, html! { "last minute" }))
             (tile("In flight", html! { (words::count(gauges.in_flight.taken)) }, room(&gauges.in_flight)))
             (tile("Not failed by us", html! { span class=(faults::share_tone(failed).class()) { (words::percent(1.0 - failed)) } },
-                html! { (words::count(whole.1)) " of " (words::count(whole.0)) " failed in " (range.words()) }))
+                html! { (words::count(whole.1)) " of " (words::count(whole.0)) " failed in the last " (range.words()) }))
             (tile("Set up within", html! { @if recent.setups > 0 { (seconds(recent.p99)) } @else { "–" } },
                 html! { "99 % in the last minute" @if recent.setups > 0 { ", half in " (seconds(recent.p50)) } }))
             (tile("Traffic", html! { (words::speed((recent.up + recent.down) as f64 / span)) },

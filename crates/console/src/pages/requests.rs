@@ -17,7 +17,7 @@ use super::Pages;
 use super::door::{Operator, go};
 use super::faults;
 use super::frame::{LIVE, Page, Shown, Tab};
-use super::parts::{Field, Tone, Wrong, badge, outcome_tone, slug, table, time};
+use super::parts::{Field, Tone, Wrong, badge, outcome_tone, share, slug, table, time};
 use super::words;
 use crate::problem::Problem;
 
@@ -404,7 +404,7 @@ fn steps(record: &Record) -> Markup {
     let steps = [
         ("Queue", Some(ms.queue), f64::INFINITY),
         ("TLS with the client", ms.tls, 500.0),
-        ("Name resolution", Some(ms.dns), 200.0),
+        ("Name resolution", Some(ms.dns).filter(|took| *took > 0.0), 200.0),
         ("Connecting", Some(ms.connect), f64::INFINITY),
         ("Set-up in all", ms.setup, 2_000.0),
         ("First byte", ms.first_byte, 2_000.0),
@@ -422,7 +422,7 @@ fn steps(record: &Record) -> Markup {
                         tr {
                             th scope="row" { (name) }
                             td.number { (millis(took)) }
-                            td.share { (super::parts::bar((took / longest).min(0.799))) @if took > slow { " " (badge(Tone::Warn, "slow")) } }
+                            td.share { (share(took / longest)) @if took > slow { " " (badge(Tone::Warn, "slow")) } }
                         }
                     } } }
                 }

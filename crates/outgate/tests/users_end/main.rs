@@ -1,6 +1,7 @@
 //! The user's end from outside: the real binary, real sockets, throw-away proxies and targets.
 
 mod doctor;
+mod explain;
 mod provocations;
 mod relay;
 
