@@ -9,6 +9,7 @@ pub(crate) mod own;
 mod pages;
 mod plans;
 mod reports;
+mod signals;
 mod who;
 
 use std::net::IpAddr;
@@ -65,6 +66,9 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/usage", get(reports::usage))
         .route("/v1/audit", get(reports::audit))
         .route("/v1/health", get(reports::health))
+        .route("/v1/signals", get(signals::list))
+        .route("/v1/incidents", get(signals::incidents))
+        .route("/v1/incidents/{id}", get(signals::incident))
         .route_layer(from_fn_with_state(answered, once))
         .route_layer(from_fn_with_state(lock, require_token))
         .with_state(desk)

@@ -17,6 +17,8 @@ mod run_gateway;
 mod station;
 mod store_command;
 mod tls;
+mod watch;
+mod webhook;
 
 use std::future::Future;
 use std::io::IsTerminal;

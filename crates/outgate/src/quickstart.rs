@@ -52,7 +52,7 @@ async fn start(args: &cli::Quickstart, config: config::Config) -> Result<(Statio
     let dns = settings.dns.clone();
     let drain = settings.timeouts.drain.min(DRAIN);
     let station =
-        Station::start(args.data.clone(), config.store, args.console, config.metrics, settings, config.named, Passed::none())
+        Station::start(args.data.clone(), config.store, args.console, config.seeing, settings, config.named, Passed::none())
             .await?;
     let own = first_run(&station, args).await?;
     let door = station.bound().exits.ok_or("the door for exits is not open")?;

@@ -18,9 +18,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::activation::Passed;
-use crate::config::Metrics;
+use crate::config::{Seeing, Signals};
 use crate::ledger::{self, LedgerSettings};
 use crate::metrics::page;
+use crate::watch::Watching;
 use crate::{data, eprintln, failed, follow, tls};
 
 /// Everything a running gateway consists of.
@@ -28,6 +29,7 @@ pub(crate) struct Station {
     running: Running,
     pub(crate) desk: Arc<Desk>,
     following: JoinHandle<()>,
+    watching: Watching,
     pub(crate) console_url: String,
     pub(crate) admin_token: Secret<String>,
     console_file: ConsoleFile,
@@ -42,11 +44,12 @@ impl Station {
         data: PathBuf,
         store: LedgerSettings,
         console: SocketAddr,
-        metrics: Metrics,
+        seeing: Seeing,
         mut settings: Settings,
         named: bool,
         mut passed: Passed,
     ) -> Result<Self, String> {
+        let Seeing { metrics, signals } = seeing;
         raise_descriptor_limit();
         data::create(&data)?;
         if !named {
@@ -62,8 +65,11 @@ impl Station {
             None => Server::bind(console).await,
         };
         let server = server.map_err(|e| format!("the console can't listen on {console}: {e}"))?;
+        let name = settings.name.clone();
         let running = Gateway::start(settings, snapshot.clone(), store.clone(), passed.into_listeners())?;
-        let desk = Arc::new(Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)));
+        let watching = Watching::start(running.gateway.clone(), &data, &name, &signals);
+        let desk = Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now));
+        let desk = Arc::new(desk.watched_by(watching.watch()));
         let following = tokio::task::spawn_local(follow::follow(desk.clone()));
         let admin_token = admin_token()?;
         let console_url = format!("http://{}", server.address());
@@ -86,7 +92,7 @@ impl Station {
             // Dropped or sent: both mean stop.
             let _told = stopped.await;
         }));
-        Ok(Self { running, desk, following, console_url, admin_token, console_file, data, stop_console, console })
+        Ok(Self { running, desk, following, watching, console_url, admin_token, console_file, data, stop_console, console })
     }
 
     /// Where it listens.
@@ -98,8 +104,10 @@ impl Station {
     ///
     /// # Errors
     /// Something of it can't be; nothing was changed.
-    pub(crate) async fn reconfigure(&self, settings: Settings) -> Result<Reconfigured, String> {
-        self.running.gateway.reconfigure(settings).await
+    pub(crate) async fn reconfigure(&self, settings: Settings, signals: &Signals) -> Result<Reconfigured, String> {
+        let reconfigured = self.running.gateway.reconfigure(settings).await?;
+        self.watching.reconfigure(signals);
+        Ok(reconfigured)
     }
 
     /// Requests and tunnels in flight, as every event loop says: one that hangs keeps this waiting.
@@ -109,6 +117,8 @@ impl Station {
 
     /// Drains, stops and says what was cut.
     pub(crate) async fn shut_down(self, drain: Duration) -> ExitCode {
+        // What ends now is meant to.
+        self.watching.stop().await;
         let mut stopping = std::pin::pin!(self.running.shut_down(drain));
         let cut = tokio::select! {
             cut = &mut stopping => Some(cut),

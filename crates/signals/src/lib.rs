@@ -12,6 +12,7 @@ mod signal;
 mod slice;
 mod slugs;
 mod standing;
+mod view;
 mod watch;
 mod window;
 

@@ -138,6 +138,17 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Seconds => "seconds",
+            Unit::Share => "share",
+            Unit::Times => "times",
+            Unit::Count => "count",
+            Unit::Flag => "flag",
+        }
+    }
+
     /// A value for people: `12.3 %`, `2.4 s`, `180 ms`, `3.1 times`, `yes`.
     pub fn show(self, value: f64) -> String {
         match self {

@@ -1,6 +1,6 @@
-//! The commands that administer a running gateway: `plans`, `keys`, `exits`, `usage`, `audit`.
+//! The commands that administer a running gateway: `plans`, `keys`, `exits`, `usage`, `audit`, `signals`, `incidents`.
 //!
-//! Each reads its arguments ([`plans`], [`keys`], [`exits`], [`usage`], [`audit`]), asks the gateway's admin API through [`console`] and
+//! Each reads its arguments ([`plans`], [`keys`], [`exits`], [`usage`], [`audit`], [`signals`]), asks the gateway's admin API through [`console`] and
 //! prints the answer with [`output`] and [`table`]; [`trouble`] says what to do when that fails. To add a command: 1. a module
 //! with its clap arguments and a `run`; 2. a variant of [`AdminCommand`]; 3. a case in `tests`.
 
@@ -11,6 +11,7 @@ mod keys;
 mod output;
 mod plans;
 mod setting;
+mod signals;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,10 @@ pub(crate) enum AdminCommand {
     Usage(usage::Usage),
     /// Audit: who changed what, newest first
     Audit(audit::AuditTrail),
+    /// Signals: what is too slow, too full or fails too often now
+    Signals(signals::Signals),
+    /// Incidents: what was wrong, since when and why, newest first
+    Incidents(signals::Incidents),
 }
 
 /// Which gateway, and how to print. Accepted by every command, before or after its subcommand.
@@ -96,6 +101,8 @@ async fn execute(
         AdminCommand::Exits(exits) => &exits.common,
         AdminCommand::Usage(usage) => &usage.common,
         AdminCommand::Audit(audit) => &audit.common,
+        AdminCommand::Signals(signals) => &signals.common,
+        AdminCommand::Incidents(incidents) => &incidents.common,
     };
     let form = if common.json { Form::Json } else { Form::Text };
     let console = Console::find(&common.data, common.console.as_deref(), token)?;
@@ -106,6 +113,8 @@ async fn execute(
         AdminCommand::Exits(exits) => exits.run(&console, &mut output).await,
         AdminCommand::Usage(usage) => usage.run(&console, &mut output).await,
         AdminCommand::Audit(audit) => audit.run(&console, &mut output).await,
+        AdminCommand::Signals(signals) => signals.run(&console, &mut output).await,
+        AdminCommand::Incidents(incidents) => incidents.run(&console, &mut output).await,
     }?;
     output.end()
 }
