@@ -204,8 +204,7 @@ impl fmt::Display for Scope {
 }
 
 /// How a signal stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// There is too little to tell.
     Unknown,
@@ -258,7 +257,7 @@ impl Severity {
 }
 
 /// How one signal stands.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Signal {
     /// What is watched.
     pub kind: Kind,

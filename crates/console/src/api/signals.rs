@@ -1,6 +1,7 @@
 //! `/v1/signals` and `/v1/incidents`: how the gateway is, and what was wrong with it.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::IntoResponse;
@@ -12,6 +13,10 @@ use super::pages::{Page, limit};
 use super::{Answer, AtDesk};
 use crate::desk::DeskError;
 use crate::fields::Fields;
+use crate::problem::Problem;
+
+/// Longer than any incident's name.
+const LONGEST: usize = 64;
 
 /// There are few enough for one page: the bounds of the gateway, its pools, and the countries in which something happens.
 pub(super) async fn list(State(desk): AtDesk, uri: Uri) -> Answer {
@@ -40,8 +45,10 @@ pub(super) async fn incidents(State(desk): AtDesk, uri: Uri) -> Answer {
     Ok(Page::of(rows, most, Incident::to_json, |incident| incident.id.0.clone()).answer(&uri, json!({})))
 }
 
-pub(super) async fn incident(State(desk): AtDesk, Path(id): Path<String>, uri: Uri) -> Answer {
+pub(super) async fn incident(State(desk): AtDesk, path: Result<Path<String>, PathRejection>, uri: Uri) -> Answer {
+    let Path(mut id) = path.map_err(|_| Problem::invalid("the path can't be read"))?;
     Fields::from_query(&uri)?.finish(Some(()))?;
+    id = id.chars().take(LONGEST).collect();
     let found = desk.watch(|watch| watch.incident(&IncidentId(id.clone())).map(Incident::to_json));
     let incident = found.ok_or(DeskError::NotFound { what: "incident", id })?;
     Ok(Json(incident).into_response())

@@ -7,4 +7,5 @@ mod follow;
 mod gateway;
 mod refusals;
 mod resync;
+mod signals;
 mod whole_stories;
