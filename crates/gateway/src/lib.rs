@@ -80,6 +80,7 @@ mod sources;
 mod splice;
 mod stream;
 mod throttle;
+mod trace;
 mod tunnel;
 mod upstream;
 mod visit;

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use outgate_faults::Fault;
 use outgate_records::{Entry, Times, Trouble, Try};
 
+use crate::trace::TraceParent;
+
 pub(crate) use outgate_records::Stage;
 
 /// A request's record, filled in on the way.
@@ -23,11 +25,15 @@ pub(crate) struct Record {
     /// The gateway that the exit is linked to, when it is another one.
     pub(crate) gateway: Option<String>,
     pub(crate) country: Option<String>,
+    /// The trace that the client said it belongs to.
+    pub(crate) trace: Option<TraceParent>,
     pub(crate) session: Option<String>,
     /// The exit that the session was with before.
     pub(crate) session_moved: Option<String>,
     /// The status the client got, if it got one.
     pub(crate) status: Option<u16>,
+    /// The body that the client got, where it is not the fault's sentence.
+    pub(crate) told: Option<String>,
     pub(crate) bytes_up: u64,
     pub(crate) bytes_down: u64,
     pub(crate) attempts: u16,
@@ -54,7 +60,7 @@ impl Record {
         Entry {
             time: ended.began,
             request_id: ended.id,
-            trace_id: None,
+            trace_id: self.trace.as_ref().map(TraceParent::trace_id),
             key: self.key.as_deref(),
             client: ended.client,
             protocol: self.protocol,
@@ -68,10 +74,11 @@ impl Record {
             country: self.country.as_deref(),
             session: self.session.as_deref(),
             session_moved: self.session_moved.as_deref(),
+            bypass: None,
             trouble: ended.fault.map(Trouble::from),
             stage: self.stage,
             status: self.status,
-            told: None,
+            told: self.told.as_deref(),
             ended_by: self.ended_by,
             bytes_up: self.bytes_up,
             bytes_down: self.bytes_down,

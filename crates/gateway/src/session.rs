@@ -161,7 +161,7 @@ async fn serve(
     };
 
     if let Some(forward) = forward {
-        let permit = visit.admit(core, caller, &target).await?;
+        let permit = visit.admit(core, client.peer.ip(), caller, &target).await?;
         visit.record.stage = Stage::Choose;
         let route = choose(&permit, &settings.sessions, &gateway.offers, core.nanos())?;
         visit.wants(&route);
@@ -171,9 +171,10 @@ async fn serve(
         let request = Request { target, forward, version: asked.version, keep_alive };
         if let Some(reused) = Kept::take(kept, &request, &permit, &route, gateway, &settings.sessions) {
             visit.reuse(&reused.record);
+            permit.enlisted.connected(visit.record.exit.as_deref());
             match Box::pin(exchange(core, client, kept, visit, &permit, &request, reused.upstream, true)).await? {
                 Some(served) => return Ok(served),
-                None => visit.record.attempts += 1,
+                None => visit.was_stale(),
             }
         }
         let dialed = tokio::select! {
@@ -185,6 +186,7 @@ async fn serve(
             }
         };
         let upstream = visit.arrived(dialed)?;
+        permit.enlisted.connected(visit.record.exit.as_deref());
         let served = Box::pin(exchange(core, client, kept, visit, &permit, &request, upstream, false)).await?;
         return Ok(served.unwrap_or(Served::well(After::Gone)));
     }
@@ -326,6 +328,8 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
         Teller { hop: &visit.settings.name, request_id: &visit.id, realm: "outgate", date: &core.date(), docs_url: None };
     let fault = visit.placed(fault);
     let answer = fault.answer(&listener.dialect, &teller);
+    let body = answer.body.trim_end();
+    visit.record.told = (body != fault.sentence()).then(|| body.to_owned());
     let answer = page::for_browser(answer, &visit.id, &client.buffer, listener);
     // What follows an unreadable request can't be trusted; a gateway that shuts down has nothing more to say.
     // Behind a refused CONNECT, bytes meant for the tunnel may be on their way and must not be read as a request; only a

@@ -1,12 +1,12 @@
 //! One request on its way: what its record will say, and what of the connection its answer depends on.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use outgate_faults::{Fault, raise, success_headers};
-use outgate_records::Times;
+use outgate_records::{Times, Try};
 use outgate_store::Country;
 
 use crate::activity::InHand;
@@ -15,7 +15,7 @@ use crate::client::{Client, MOST_UNWANTED};
 use crate::core::Core;
 use crate::counting::count_unasked;
 use crate::credentials::Claim;
-use crate::dial::{Dialed, Undialed};
+use crate::dial::{Dialed, Searched, Undialed};
 use crate::framing::Framing;
 use crate::gateway::Gateway;
 use crate::head::{Asked, Target, Want};
@@ -23,6 +23,7 @@ use crate::identify::{Caller, identify, prove};
 use crate::record::{Ended, Record, Stage};
 use crate::remembered::Over;
 use crate::session::Served;
+use crate::sessions::About;
 use crate::settings::{ListenerSettings, Settings};
 use crate::upstream::Upstream;
 
@@ -121,8 +122,8 @@ impl Visit {
         caller
     }
 
-    /// Admits the caller to the target.
-    pub(crate) async fn admit(&mut self, core: &Core, caller: Caller, target: &Target) -> Result<Permit, Fault> {
+    /// Admits the caller, who comes from `client`, to the target.
+    pub(crate) async fn admit(&mut self, core: &Core, client: IpAddr, caller: Caller, target: &Target) -> Result<Permit, Fault> {
         self.record.stage = Stage::Admit;
         let settings = &self.settings;
         let rules = Rules {
@@ -135,6 +136,17 @@ impl Visit {
         let permit = admit(&rules, &core.gateway.accounts, &core.sessions, caller, target, core.nanos()).await?;
         self.record.pool = Some(permit.pool.name.to_string());
         self.record.session = permit.modifiers.session.clone();
+        permit.enlisted.describe(About {
+            request_id: self.id.as_str().into(),
+            since: self.time,
+            client: client.to_canonical(),
+            protocol: self.record.protocol,
+            method: self.record.method.as_str().into(),
+            target: self.record.target.as_str().into(),
+            pool: permit.pool.name.clone(),
+            exit: None,
+            connected: false,
+        });
         Ok(permit)
     }
 
@@ -177,6 +189,7 @@ impl Visit {
     /// Notes what was asked.
     pub(crate) fn note(&mut self, asked: &Asked, client: &Client) {
         self.record.method.clone_from(&asked.method);
+        self.record.trace.clone_from(&asked.trace);
         if let Some(target) = asked.target() {
             self.record.target = target.to_string();
         }
@@ -195,10 +208,15 @@ impl Visit {
 
     /// Notes how the target was reached, or how long it took not to.
     pub(crate) fn arrived(&mut self, dialed: Result<Dialed, Undialed>) -> Result<Upstream, Fault> {
-        let dialed = dialed.map_err(|Undialed { fault, dns, connect }| {
-            (self.record.times.dns, self.record.times.connect) = (dns, connect);
-            fault
-        })?;
+        let dialed = match dialed {
+            Ok(dialed) => dialed,
+            Err(Undialed { fault, dns, connect, search }) => {
+                (self.record.times.dns, self.record.times.connect) = (dns, connect);
+                self.searched(search);
+                return Err(fault);
+            }
+        };
+        self.searched(dialed.search);
         self.record.address = dialed.address.map(|address| address.to_string().into());
         self.record.attempts += dialed.attempts;
         self.record.times.dns = dialed.dns;
@@ -210,6 +228,28 @@ impl Visit {
             self.record.country = exit.labels.country.map(|c| c.to_string());
         }
         Ok(dialed.upstream)
+    }
+
+    /// Notes which exits were asked. Waiting until there is one is waiting in the queue.
+    fn searched(&mut self, search: Searched) {
+        let times = &mut self.record.times;
+        let begun = times.queue;
+        times.queue += search.waited;
+        self.record.tries.extend(search.tries.into_iter().map(|one| Try { at: begun + one.at, ..one }));
+    }
+
+    /// Notes that a kept connection turned out to be dead, so that another is made.
+    pub(crate) fn was_stale(&mut self) {
+        let (at, exit) = (self.record.times.queue, self.record.exit.clone());
+        self.record.attempts += 1;
+        self.record.tries.push(Try {
+            exit,
+            proxy: None,
+            outcome: "stale".into(),
+            status: None,
+            at,
+            took: self.since_head().saturating_sub(at),
+        });
     }
 
     /// Notes that the target was reached before.

@@ -2,18 +2,15 @@
 
 use std::fmt;
 
-use outgate_faults::Layer;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
-use crate::ended::Step;
-use crate::families::{self, Family};
-use crate::gauges::{Gauges, Room, Sharing, Usage};
-use crate::histogram::Histogram;
-use crate::page::{Page, Row};
-use crate::snapshot::{Country, Place, Placed, Snapshot};
+use crate::gauges::Gauges;
+use crate::page::Page;
+use crate::sheet::Sheet;
+use crate::snapshot::Snapshot;
 
 /// What is the same for every page of one process.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +74,7 @@ impl Exposition {
     /// One page.
     pub fn write(&self, snapshot: Snapshot, gauges: Gauges, format: Format) -> String {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Sheet { of: *self, snapshot, gauges }));
+        registry.register_collector(Box::new(Shown { sheet: Sheet { of: *self, snapshot, gauges } }));
         let mut page = String::new();
         // Writing to a String can't fail.
         let _ = text::encode(&mut page, &registry);
@@ -113,165 +110,16 @@ fn as_text(page: &str) -> String {
     text
 }
 
-/// One page's contents.
+/// What the encoder asks for its lines.
 #[derive(Debug)]
-struct Sheet {
-    of: Exposition,
-    snapshot: Snapshot,
-    gauges: Gauges,
+struct Shown {
+    sheet: Sheet,
 }
 
-impl Collector for Sheet {
+impl Collector for Shown {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut page = Page::new(encoder);
-        self.process(&mut page)?;
-        self.requests(&mut page)?;
-        self.places(&mut page)?;
-        self.steps(&mut page)?;
-        self.rooms(&mut page)?;
-        self.keeping(&mut page)?;
-        match self.of.role {
-            Role::Gateway => self.gateway(&mut page),
-            Role::Relay => Ok(()),
-        }
+        self.sheet.write(&mut Page::new(encoder))
     }
-}
-
-impl Sheet {
-    fn process(&self, page: &mut Page<'_>) -> fmt::Result {
-        let role = match self.of.role {
-            Role::Gateway => "gateway",
-            Role::Relay => "relay",
-        };
-        page.info(&families::BUILD, &[("version", self.of.version), ("role", role)])?;
-        page.gauge(&families::STARTED, [Row::of([], self.of.started)])?;
-        let process = &self.gauges.process;
-        page.counter(&families::CPU, process.cpu.iter().map(|cpu| Row::of([], cpu.as_secs_f64())))?;
-        page.gauge(&families::RESIDENT, [Row::of([], self.gauges.memory.taken as f64)])?;
-        page.gauge(&families::OPEN_FILES, process.open_files.iter().map(|files| Row::of([], *files as f64)))?;
-        page.gauge(&families::MOST_FILES, process.most_files.iter().map(|files| Row::of([], *files as f64)))
-    }
-
-    fn requests(&self, page: &mut Page<'_>) -> fmt::Result {
-        let outcomes = self.snapshot.ways.iter().flat_map(|(way, tally)| {
-            let well = (tally.well > 0).then_some(("ok", "", tally.well));
-            let faults = tally.faults.iter().map(|(slug, count)| (slug.name(), slug.row().layer.name(), *count));
-            let row = |(outcome, layer, count)| Row::of([way.protocol, way.kind.name(), &way.pool, outcome, layer], count as f64);
-            well.into_iter().chain(faults).map(row)
-        });
-        page.counter(&families::REQUESTS, outcomes)?;
-        let mut pools: Vec<&str> = self.snapshot.ways.keys().map(|way| &*way.pool).collect();
-        pools.sort_unstable();
-        pools.dedup();
-        let pools: Vec<_> = pools.into_iter().map(|pool| (pool, self.snapshot.pool(pool))).collect();
-        let statuses = pools.iter().flat_map(|(pool, tally)| {
-            let told = tally.statuses.iter().zip(["none", "1xx", "2xx", "3xx", "4xx", "5xx"]).filter(|(count, _)| **count > 0);
-            told.map(|(count, class)| Row::of([*pool, class], *count as f64))
-        });
-        page.counter(&families::RESPONSES, statuses)?;
-        let tried = pools.iter().filter(|(_, tally)| tally.attempts > 0);
-        page.counter(&families::ATTEMPTS, tried.map(|(pool, tally)| Row::of([*pool], tally.attempts as f64)))?;
-        let moved = self.snapshot.moved.iter();
-        let moved = moved
-            .flat_map(|(pool, moved)| [Row::of([&**pool, "up"], moved.up as f64), Row::of([&**pool, "down"], moved.down as f64)]);
-        page.counter(&families::PAYLOAD, moved)
-    }
-
-    fn places(&self, page: &mut Page<'_>) -> fmt::Result {
-        let places = self.shown_places();
-        let layers = places.iter().flat_map(|(place, placed)| {
-            let layers = Layer::ALL.iter().map(|layer| (layer.name(), placed.tally.of_layer(*layer)));
-            let all = std::iter::once(("ok", placed.tally.well)).chain(layers).filter(|(_, count)| *count > 0);
-            all.map(|(result, count)| Row::of([&*place.pool, place.country.as_str(), result], count as f64))
-        });
-        page.counter(&families::PLACES, layers)?;
-        let setups = places.iter().filter(|(_, placed)| placed.setup.count() > 0);
-        page.histograms(
-            &families::SETUP,
-            setups.map(|(place, placed)| (vec![&*place.pool, place.country.as_str()], &placed.setup)),
-        )
-    }
-
-    /// The places as they are to be told apart.
-    fn shown_places(&self) -> Vec<(Place, Placed)> {
-        match self.of.countries {
-            Countries::Apart => self.snapshot.places.iter().map(|(place, placed)| (place.clone(), placed.clone())).collect(),
-            Countries::Together => {
-                let mut pools: Vec<_> = self.snapshot.places.keys().map(|place| place.pool.clone()).collect();
-                pools.dedup();
-                let whole = |pool: std::sync::Arc<str>| {
-                    let placed = self.snapshot.places_of(&pool);
-                    (Place { pool, country: Country::Unknown }, placed)
-                };
-                pools.into_iter().map(whole).collect()
-            }
-        }
-    }
-
-    fn steps(&self, page: &mut Page<'_>) -> fmt::Result {
-        let steps: [(&Family, Step); 7] = [
-            (&families::QUEUE, Step::Queue),
-            (&families::DNS, Step::Dns),
-            (&families::CONNECT, Step::Connect),
-            (&families::TLS, Step::Tls),
-            (&families::FIRST_BYTE, Step::FirstByte),
-            (&families::FORWARD, Step::Forward),
-            (&families::TUNNEL, Step::Tunnel),
-        ];
-        for (family, step) in steps {
-            let histogram: &Histogram = self.snapshot.step(step);
-            page.histograms(family, (histogram.count() > 0).then(|| (Vec::new(), histogram)))?;
-        }
-        Ok(())
-    }
-
-    fn rooms(&self, page: &mut Page<'_>) -> fmt::Result {
-        let Gauges { in_flight, connections, exit_connections, memory, .. } = &self.gauges;
-        let bound = |room: &Room| room.bound.map(|bound| bound as f64);
-        page.gauge(&families::IN_FLIGHT, [Row::of([], in_flight.taken as f64)])?;
-        page.gauge(&families::IN_FLIGHT_LIMIT, bound(in_flight).map(|bound| Row::of([], bound)))?;
-        let mut rooms = vec![("clients", connections)];
-        if self.of.role == Role::Gateway {
-            rooms.push(("exits", exit_connections));
-        }
-        page.gauge(&families::CONNECTIONS, rooms.iter().map(|(of, room)| Row::of([*of], room.taken as f64)))?;
-        let bounds = rooms.iter().filter_map(|(of, room)| Some(Row::of([*of], bound(room)?)));
-        page.gauge(&families::CONNECTIONS_LIMIT, bounds)?;
-        page.gauge(&families::MEMORY_LIMIT, bound(memory).map(|bound| Row::of([], bound)))?;
-        page.gauge(&families::MEMORY_SHORT, [Row::of([], truth(self.gauges.memory_short))])
-    }
-
-    fn keeping(&self, page: &mut Page<'_>) -> fmt::Result {
-        let Gauges { records, telemetry_dropped, .. } = &self.gauges;
-        page.counter(&families::RECORDS_DROPPED, [Row::of([], records.dropped as f64)])?;
-        page.gauge(&families::RECORDS_FAILING, [Row::of([], truth(records.failing))])?;
-        page.counter(&families::TELEMETRY_DROPPED, [Row::of([], *telemetry_dropped as f64)])
-    }
-
-    fn gateway(&self, page: &mut Page<'_>) -> fmt::Result {
-        let Gauges { exits, keys, usage, sharing, .. } = &self.gauges;
-        let online = exits.iter().map(|some| Row::of([&*some.pool, some.country.as_str(), some.health], some.exits as f64));
-        page.gauge(&families::EXITS, online)?;
-        let tunnels = exits.iter().map(|some| Row::of([&*some.pool, some.country.as_str(), some.health], some.tunnels as f64));
-        page.gauge(&families::EXIT_TUNNELS, tunnels)?;
-        let bounded = exits.iter().filter_map(|some| Some((some, some.capacity?)));
-        let bounds = bounded.map(|(some, bound)| Row::of([&*some.pool, some.country.as_str(), some.health], bound as f64));
-        page.gauge(&families::EXIT_TUNNELS_LIMIT, bounds)?;
-        page.gauge(&families::KEYS, [Row::of([], *keys as f64)])?;
-        let kept = [("ledger", Usage::Ledger), ("journal", Usage::Journal), ("memory", Usage::Nowhere)];
-        page.gauge(&families::USAGE_KEPT, kept.map(|(place, state)| Row::of([place], truth(*usage == state))))?;
-        let together = match sharing {
-            Sharing::Off => None,
-            Sharing::Together(gateways) => Some((1.0, f64::from(*gateways))),
-            Sharing::Alone => Some((0.0, 1.0)),
-        };
-        page.gauge(&families::SHARING, together.map(|(shares, _)| Row::of([], shares)))?;
-        page.gauge(&families::GATEWAYS, together.map(|(_, gateways)| Row::of([], gateways)))
-    }
-}
-
-fn truth(whether: bool) -> f64 {
-    f64::from(u8::from(whether))
 }
 
 #[cfg(test)]
@@ -282,8 +130,10 @@ mod tests {
 
     use super::*;
     use crate::ended::{Ended, Kind};
-    use crate::gauges::{Exits, Process};
+    use crate::families;
+    use crate::gauges::{Exits, Process, Room, Sharing};
     use crate::meter::Meters;
+    use crate::snapshot::Country;
 
     const OF: Exposition = Exposition { role: Role::Gateway, version: "1.2.3", started: 1.5, countries: Countries::Apart };
 

@@ -63,13 +63,13 @@ impl Family {
     }
 
     /// The values of its labels with their names.
-    pub(crate) fn named<'a>(&self, values: &[&'a str]) -> Vec<(&'static str, &'a str)> {
+    pub fn named<'a>(&self, values: &[&'a str]) -> Vec<(&'static str, &'a str)> {
         debug_assert_eq!(self.labels.len(), values.len(), "{}", self.name);
         self.labels.iter().copied().zip(values.iter().copied()).collect()
     }
 
     /// A histogram in its buckets: upper bounds in seconds, and how many are between each and the one before.
-    pub(crate) fn buckets(&self, histogram: &Histogram) -> Vec<(f64, u64)> {
+    pub fn buckets(&self, histogram: &Histogram) -> Vec<(f64, u64)> {
         let Kind::Histogram(bounds) = self.kind else { return Vec::new() };
         let mut below = 0;
         let mut more = |count: u64| count - std::mem::replace(&mut below, count);

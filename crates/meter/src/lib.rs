@@ -18,6 +18,7 @@ mod gauges;
 mod histogram;
 mod meter;
 mod page;
+mod sheet;
 mod snapshot;
 mod tally;
 
@@ -26,5 +27,6 @@ pub use exposition::{Countries, Exposition, Format, Role};
 pub use gauges::{Exits, Gauges, Process, Records, Room, Sharing, Usage};
 pub use histogram::Histogram;
 pub use meter::{Meter, Meters};
+pub use sheet::{Row, Sheet, Sink};
 pub use snapshot::{Country, MOST_PLACES, MOST_POOLS, Moved, OTHER, Place, Placed, Snapshot, Way};
 pub use tally::Tally;

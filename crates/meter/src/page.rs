@@ -1,4 +1,4 @@
-//! One page of metrics while it is written: families with their rows, through the encoder.
+//! One page of metrics in OpenMetrics' text format, written by the encoder.
 
 use std::fmt;
 
@@ -9,54 +9,45 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::families::{Family, Kind};
 use crate::histogram::Histogram;
+use crate::sheet::{Row, Sink};
 
 /// The page.
 pub(crate) struct Page<'a>(DescriptorEncoder<'a>);
-
-/// A line: the values of its family's labels, in their order, and the number.
-pub(crate) struct Row<'a> {
-    labels: Vec<&'a str>,
-    value: f64,
-}
-
-impl<'a> Row<'a> {
-    pub(crate) fn of<const N: usize>(labels: [&'a str; N], value: f64) -> Self {
-        Self { labels: labels.into(), value }
-    }
-}
 
 impl<'e> Page<'e> {
     pub(crate) fn new(encoder: DescriptorEncoder<'e>) -> Self {
         Self(encoder)
     }
 
-    pub(crate) fn counter<'a>(&mut self, family: &Family, rows: impl IntoIterator<Item = Row<'a>>) -> fmt::Result {
-        self.lines(family, rows, |value, encoder| match whole(value) {
-            Some(whole) => ConstCounter::new(whole).encode(encoder),
-            None => ConstCounter::new(value).encode(encoder),
-        })
+    fn begin(&mut self, family: &'static Family) -> Result<MetricEncoder<'_>, fmt::Error> {
+        let kind = match family.kind {
+            Kind::Counter => MetricType::Counter,
+            Kind::Gauge => MetricType::Gauge,
+            Kind::Histogram(_) => MetricType::Histogram,
+            Kind::Info => MetricType::Info,
+        };
+        self.0.encode_descriptor(family.name, family.help, None, kind)
     }
+}
 
-    pub(crate) fn gauge<'a>(&mut self, family: &Family, rows: impl IntoIterator<Item = Row<'a>>) -> fmt::Result {
-        self.lines(family, rows, |value, encoder| match whole(value) {
-            Some(whole) => ConstGauge::new(whole).encode(encoder),
-            None => ConstGauge::new(value).encode(encoder),
-        })
-    }
+impl Sink for Page<'_> {
+    type Error = fmt::Error;
 
-    pub(crate) fn info(&mut self, family: &Family, labels: &[(&str, &str)]) -> fmt::Result {
-        self.begin(family)?.encode_info(&labels)
-    }
-
-    pub(crate) fn histograms<'a>(
-        &mut self,
-        family: &Family,
-        rows: impl IntoIterator<Item = (Vec<&'a str>, &'a Histogram)>,
-    ) -> fmt::Result {
-        let mut rows = rows.into_iter().peekable();
-        if rows.peek().is_none() {
-            return Ok(());
+    fn rows(&mut self, family: &'static Family, rows: Vec<Row<'_>>) -> fmt::Result {
+        let mut encoder = self.begin(family)?;
+        for row in rows {
+            let labels = family.named(&row.labels);
+            match family.kind {
+                Kind::Info => encoder.encode_info(&labels.as_slice())?,
+                // Nothing tells two lines apart: there is one, and no braces around nothing.
+                _ if labels.is_empty() => return encode(family.kind, row.value, encoder),
+                kind => encode(kind, row.value, encoder.encode_family(&labels.as_slice())?)?,
+            }
         }
+        Ok(())
+    }
+
+    fn histograms(&mut self, family: &'static Family, rows: Vec<(Vec<&str>, &Histogram)>) -> fmt::Result {
         let mut encoder = self.begin(family)?;
         for (labels, histogram) in rows {
             let labels = family.named(&labels);
@@ -69,38 +60,14 @@ impl<'e> Page<'e> {
         }
         Ok(())
     }
+}
 
-    /// A family without a line is not mentioned.
-    fn lines<'a>(
-        &mut self,
-        family: &Family,
-        rows: impl IntoIterator<Item = Row<'a>>,
-        encode: impl Fn(f64, MetricEncoder<'_>) -> fmt::Result,
-    ) -> fmt::Result {
-        let mut rows = rows.into_iter().peekable();
-        if rows.peek().is_none() {
-            return Ok(());
-        }
-        let mut encoder = self.begin(family)?;
-        if family.labels.is_empty() {
-            // Nothing tells two lines apart: there is one.
-            return rows.next().map_or(Ok(()), |row| encode(row.value, encoder));
-        }
-        for row in rows {
-            let labels = family.named(&row.labels);
-            encode(row.value, encoder.encode_family(&labels.as_slice())?)?;
-        }
-        Ok(())
-    }
-
-    fn begin<'s>(&'s mut self, family: &'s Family) -> Result<MetricEncoder<'s>, fmt::Error> {
-        let kind = match family.kind {
-            Kind::Counter => MetricType::Counter,
-            Kind::Gauge => MetricType::Gauge,
-            Kind::Histogram(_) => MetricType::Histogram,
-            Kind::Info => MetricType::Info,
-        };
-        self.0.encode_descriptor(family.name, family.help, None, kind)
+fn encode(kind: Kind, value: f64, encoder: MetricEncoder<'_>) -> fmt::Result {
+    match (kind, whole(value)) {
+        (Kind::Counter, Some(whole)) => ConstCounter::new(whole).encode(encoder),
+        (Kind::Counter, None) => ConstCounter::new(value).encode(encoder),
+        (_, Some(whole)) => ConstGauge::new(whole).encode(encoder),
+        (_, None) => ConstGauge::new(value).encode(encoder),
     }
 }
 

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
-use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, router};
+use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, pages, router};
 use outgate_gateway::settings::{Counting, Settings};
 use outgate_gateway::{Bound, Gateway, Reconfigured, Running};
 use outgate_store::{Secret, Store};
@@ -18,9 +19,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::activation::Passed;
-use crate::config::{Seeing, Signals};
+use crate::config::{Console, Seeing, Signals};
 use crate::ledger::{self, LedgerSettings};
 use crate::metrics::page;
+use crate::sight::sight;
 use crate::watch::Watching;
 use crate::{data, eprintln, failed, follow, tls};
 
@@ -31,6 +33,7 @@ pub(crate) struct Station {
     following: JoinHandle<()>,
     watching: Watching,
     pub(crate) console_url: String,
+    status_url: Option<String>,
     pub(crate) admin_token: Secret<String>,
     console_file: ConsoleFile,
     data: PathBuf,
@@ -43,7 +46,7 @@ impl Station {
     pub(crate) async fn start(
         data: PathBuf,
         store: LedgerSettings,
-        console: SocketAddr,
+        console: Console,
         seeing: Seeing,
         mut settings: Settings,
         named: bool,
@@ -60,14 +63,14 @@ impl Station {
         let store: Arc<dyn Store> = ledger::open(&store, &data, &settings.name).await?;
         let snapshot = store.load(Timestamp::now()).await.map_err(|e| format!("the ledger can't be read: {e}"))?;
         // The console's address is taken before any client is served: a port in use ends the start, not the service.
-        let server = match passed.take(console) {
-            Some(listener) => Server::on(listener),
-            None => Server::bind(console).await,
+        let server = listen(&mut passed, console.address, "the console").await?;
+        let status = match console.status {
+            Some(address) => Some(listen(&mut passed, address, "the status page").await?),
+            None => None,
         };
-        let server = server.map_err(|e| format!("the console can't listen on {console}: {e}"))?;
-        let name = settings.name.clone();
+        let started_with = settings.clone();
         let running = Gateway::start(settings, snapshot.clone(), store.clone(), passed.into_listeners())?;
-        let watching = Watching::start(running.gateway.clone(), &data, &name, &signals);
+        let watching = Watching::start(running.gateway.clone(), &data, &started_with.name, &signals);
         let desk = Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now));
         let desk = Arc::new(desk.watched_by(watching.watch()));
         let following = tokio::task::spawn_local(follow::follow(desk.clone()));
@@ -86,13 +89,41 @@ impl Station {
             token: metrics.token,
             write: page(running.gateway.clone(), metrics.countries),
         };
+        let sight = sight(&running, &started_with, watching.watch());
         let shown = if metrics.counting == Counting::On { shown.route() } else { ExtraRoutes::new() };
-        let routes = router(desk.clone(), admin_token.hash(), shown);
-        let console = tokio::task::spawn_local(server.serve(routes, async {
+        let pages = pages::router(desk.clone(), sight.clone(), admin_token.hash());
+        let routes = router(desk.clone(), admin_token.hash(), shown.merge(pages));
+        let public = status.as_ref().map(|_| pages::status_router(desk.clone(), sight));
+        let status_url = status.as_ref().map(|status| format!("http://{}", status.address()));
+        let serving = async move {
+            let stopped = stopped.map(drop).shared();
+            let for_all = async {
+                if let (Some(server), Some(routes)) = (status, public) {
+                    server.serve(routes, stopped.clone()).await;
+                }
+            };
             // Dropped or sent: both mean stop.
-            let _told = stopped.await;
-        }));
-        Ok(Self { running, desk, following, watching, console_url, admin_token, console_file, data, stop_console, console })
+            tokio::join!(server.serve(routes, stopped.clone()), for_all);
+        };
+        let console = tokio::task::spawn_local(serving);
+        Ok(Self {
+            running,
+            desk,
+            following,
+            watching,
+            console_url,
+            status_url,
+            admin_token,
+            console_file,
+            data,
+            stop_console,
+            console,
+        })
+    }
+
+    /// Where the public sees how it stands, if anywhere but on the console.
+    pub(crate) fn status_url(&self) -> Option<&str> {
+        self.status_url.as_deref()
     }
 
     /// Where it listens.
@@ -137,6 +168,15 @@ impl Station {
         self.console_file.remove(&self.data);
         ExitCode::SUCCESS
     }
+}
+
+/// A listener of the console's: one that was passed, or a new one.
+async fn listen(passed: &mut Passed, address: SocketAddr, what: &str) -> Result<Server, String> {
+    let server = match passed.take(address) {
+        Some(listener) => Server::on(listener),
+        None => Server::bind(address).await,
+    };
+    server.map_err(|e| format!("{what} can't listen on {address}: {e}"))
 }
 
 /// Ready when SIGTERM or SIGINT comes.

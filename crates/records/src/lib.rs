@@ -12,9 +12,11 @@
 //! 3. where somebody knows its value.
 
 mod entry;
+mod files;
 mod filter;
 pub mod read;
 mod record;
+pub mod report;
 mod stream;
 pub mod write;
 
@@ -22,5 +24,6 @@ pub use entry::{Entry, SCHEMA, Stage, Times, Trouble, Try};
 pub use filter::{Filter, StatusRange};
 pub use read::{Found, Records, find};
 pub use record::{Attempt, Milliseconds, Record};
+pub use report::{Privacy, Report};
 pub use stream::Stream;
 pub use write::{Recorder, Writer};

@@ -1,4 +1,5 @@
-//! The commands that administer a running gateway: `plans`, `keys`, `exits`, `usage`, `audit`, `signals`, `incidents`.
+//! The commands that administer a running gateway: `plans`, `keys`, `exits`, `usage`, `audit`, `signals`, `incidents`; and those that read what it wrote, running or
+//! not: `logs`, `report`.
 //!
 //! Each reads its arguments ([`plans`], [`keys`], [`exits`], [`usage`], [`audit`], [`signals`]), asks the gateway's admin API through [`console`] and
 //! prints the answer with [`output`] and [`table`]; [`trouble`] says what to do when that fails. To add a command: 1. a module
@@ -8,8 +9,10 @@ mod audit;
 mod console;
 mod exits;
 mod keys;
+mod logs;
 mod output;
 mod plans;
+mod report;
 mod setting;
 mod signals;
 mod table;
@@ -46,6 +49,10 @@ pub(crate) enum AdminCommand {
     Signals(signals::Signals),
     /// Incidents: what was wrong, since when and why, newest first
     Incidents(signals::Incidents),
+    /// Logs: the records of requests, filtered, counted, followed
+    Logs(Box<logs::Logs>),
+    /// Report: what support needs to know of one request
+    Report(report::Show),
 }
 
 /// Which gateway, and how to print. Accepted by every command, before or after its subcommand.
@@ -103,18 +110,23 @@ async fn execute(
         AdminCommand::Audit(audit) => &audit.common,
         AdminCommand::Signals(signals) => &signals.common,
         AdminCommand::Incidents(incidents) => &incidents.common,
+        AdminCommand::Logs(logs) => &logs.common,
+        AdminCommand::Report(report) => &report.common,
     };
     let form = if common.json { Form::Json } else { Form::Text };
-    let console = Console::find(&common.data, common.console.as_deref(), token)?;
+    let (data, url) = (common.data.clone(), common.console.clone());
+    let console = || Console::find(&data, url.as_deref(), token);
     let mut output = Output::new(form, colour, lines);
     match command {
-        AdminCommand::Plans(plans) => plans.run(&console, &mut output).await,
-        AdminCommand::Keys(keys) => keys.run(&console, &mut output).await,
-        AdminCommand::Exits(exits) => exits.run(&console, &mut output).await,
-        AdminCommand::Usage(usage) => usage.run(&console, &mut output).await,
-        AdminCommand::Audit(audit) => audit.run(&console, &mut output).await,
-        AdminCommand::Signals(signals) => signals.run(&console, &mut output).await,
-        AdminCommand::Incidents(incidents) => incidents.run(&console, &mut output).await,
+        AdminCommand::Logs(logs) => logs.run(&mut output).await,
+        AdminCommand::Report(report) => report.run(&mut output),
+        AdminCommand::Plans(plans) => plans.run(&console()?, &mut output).await,
+        AdminCommand::Keys(keys) => keys.run(&console()?, &mut output).await,
+        AdminCommand::Exits(exits) => exits.run(&console()?, &mut output).await,
+        AdminCommand::Usage(usage) => usage.run(&console()?, &mut output).await,
+        AdminCommand::Audit(audit) => audit.run(&console()?, &mut output).await,
+        AdminCommand::Signals(signals) => signals.run(&console()?, &mut output).await,
+        AdminCommand::Incidents(incidents) => incidents.run(&console()?, &mut output).await,
     }?;
     output.end()
 }
