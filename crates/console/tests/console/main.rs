@@ -8,4 +8,5 @@ mod gateway;
 mod pages;
 mod refusals;
 mod resync;
+mod signals;
 mod whole_stories;
