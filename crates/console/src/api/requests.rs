@@ -1,9 +1,10 @@
 //! `/v1/requests`: the records of requests.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use axum::response::IntoResponse;
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use serde_json::json;
 
 use super::pages::limit;
 use super::{Answer, AtDesk};
-use crate::fields::Fields;
+use crate::fields::{Fields, Named};
 use crate::problem::Problem;
 
 /// How far it is looked back when nobody says.
@@ -34,7 +35,19 @@ pub(super) async fn list(State(desk): AtDesk, uri: Uri) -> Answer {
     Ok(Json(json!({ "items": records, "stream": stream.name(), "since": since.map(|at| at.to_string()) })).into_response())
 }
 
-pub(super) async fn show(State(desk): AtDesk, Path(id): Path<String>, uri: Uri) -> Answer {
+/// The id of a request: a word.
+pub(super) struct RequestId(String);
+
+impl FromStr for RequestId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if fits { Ok(Self(text.to_ascii_lowercase())) } else { Err("a request's id is 1 to 64 letters, digits, _ and -") }
+    }
+}
+
+pub(super) async fn show(State(desk): AtDesk, Named(RequestId(id)): Named<RequestId>, uri: Uri) -> Answer {
     let mut fields = Fields::from_query(&uri)?;
     let privacy = fields.text_by("privacy", |text| match text {
         "public" => Ok(Privacy::Public),

@@ -7,5 +7,7 @@ mod follow;
 mod gateway;
 mod pages;
 mod refusals;
+mod requests;
 mod resync;
+mod signals;
 mod whole_stories;
