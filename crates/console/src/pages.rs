@@ -47,6 +47,8 @@ use crate::desk::Desk;
 use crate::problem::Problem;
 use crate::sight::Sight;
 
+pub(crate) use frame::trouble;
+
 /// What every page has at hand.
 #[derive(Clone)]
 pub(crate) struct Pages {
