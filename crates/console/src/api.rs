@@ -1,13 +1,13 @@
 //! The routes: read the request's fields, call the desk, show the result.
 
-mod exits;
+pub(crate) mod exits;
 mod idempotency;
-mod keys;
+pub(crate) mod keys;
 mod me;
 mod openapi;
 pub(crate) mod own;
 mod pages;
-mod plans;
+pub(crate) mod plans;
 mod reports;
 mod who;
 
@@ -106,16 +106,18 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")).map(|(_, token)| token)
 }
 
-/// Answers may carry a secret that is shown once: nothing on the way keeps them.
+/// Answers may carry a secret that is shown once: nothing on the way keeps them, unless they say themselves that it may.
 async fn private(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
 /// Runs a change to its end even if the client hangs up: between the store and the running gateway nothing may get lost.
-async fn whole<T: Send + 'static>(change: impl Future<Output = Result<T, DeskError>> + Send + 'static) -> Result<T, Problem> {
+pub(crate) async fn whole<T: Send + 'static>(
+    change: impl Future<Output = Result<T, DeskError>> + Send + 'static,
+) -> Result<T, Problem> {
     match tokio::spawn(change).await {
         Ok(done) => Ok(done?),
         Err(error) => {

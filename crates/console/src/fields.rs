@@ -45,6 +45,11 @@ impl Fields {
         Ok(Self { given, known: Vec::new(), problems: Vec::new() })
     }
 
+    /// Fields that somebody else has read.
+    pub(crate) fn of(given: Map<String, Value>) -> Self {
+        Self { given, known: Vec::new(), problems: Vec::new() }
+    }
+
     pub(crate) fn from_query(uri: &Uri) -> Result<Self, Problem> {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| Problem::invalid("the query can't be read"))?.0;
         let mut fields = Self { given: Map::new(), known: Vec::new(), problems: Vec::new() };

@@ -21,10 +21,12 @@ mod fields;
 mod follow;
 mod keys;
 mod metrics;
+pub mod pages;
 mod plans;
 mod problem;
 mod resync;
 pub mod server;
+mod sight;
 mod view;
 
 /// Routes that [`router`] serves beside its own.
@@ -41,3 +43,4 @@ pub use plans::{Patch, PlanPatch};
 pub use problem::Problem;
 pub use resync::Resynced;
 pub use server::Server;
+pub use sight::Sight;

@@ -42,6 +42,7 @@ enum Kind {
     Throttled(Duration),
     TooOften(Duration),
     Forbidden,
+    NotOurForm,
 }
 
 impl Kind {
@@ -71,6 +72,7 @@ impl Kind {
             Self::Throttled(_) => ("throttled", "Too many wrong credentials", StatusCode::TOO_MANY_REQUESTS),
             Self::TooOften(_) => ("too-often", "It was done a moment ago", StatusCode::TOO_MANY_REQUESTS),
             Self::Forbidden => ("forbidden", "The key may not do this", StatusCode::FORBIDDEN),
+            Self::NotOurForm => ("not-our-form", "The form did not come from this console", StatusCode::FORBIDDEN),
             Self::StoreUnclear => ("store-unclear", "Nobody knows whether it was done", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
@@ -158,6 +160,32 @@ impl Problem {
         Self::new(Kind::Internal, "the gateway's log says more")
     }
 
+    pub(crate) fn not_our_form() -> Self {
+        let what =
+            "it was open for too long, or its cookie is blocked, or another site sent it: nothing was done, load the page again";
+        Self::new(Kind::NotOurForm, what)
+    }
+
+    /// Its HTTP status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.row().2
+    }
+
+    /// What kind of problem it is, for people.
+    pub(crate) fn title(&self) -> &'static str {
+        self.kind.row().1
+    }
+
+    /// What exactly is wrong.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What is wrong with each field.
+    pub(crate) fn fields(&self) -> &[(String, String)] {
+        &self.fields
+    }
+
     fn body(&self) -> Value {
         let (name, title, status) = self.kind.row();
         let mut body = json!({
@@ -233,6 +261,7 @@ impl IntoResponse for Problem {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
             }
             Kind::Forbidden
+            | Kind::NotOurForm
             | Kind::Invalid
             | Kind::NotFound
             | Kind::MethodNotAllowed

@@ -15,8 +15,8 @@ use outgate_meter::Meters;
 use outgate_records::Writer;
 use outgate_records::write::Failing;
 use outgate_store::live::{
-    Denied, ExitDoor, ExitStatus, Live, LiveUsage, PoolPlaces, RecordsKept, RotateError, RotatedSession, Rotation, SessionAt,
-    SharingState, Standing,
+    Denied, ExitDoor, ExitStatus, Listing, Live, LiveUsage, PoolPlaces, RecordsKept, RotateError, RotatedSession, Rotation,
+    SessionAt, SharingState, Standing,
 };
 use outgate_store::own::Purpose;
 use outgate_store::{Exit, ExitId, Key, KeyId, Plan, PlanName, Snapshot, Store};
@@ -49,6 +49,11 @@ use crate::throttle::{ADMIN, Throttle};
 
 /// Orders that wait in an event loop; whoever gives one waits for room.
 const COMMANDS: usize = 256;
+
+/// Requests that a list of what is in flight may have.
+const MOST_LISTED: usize = 1_000;
+/// How long a list waits for the event loops: what answered by then is in it.
+const LISTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the event loops share. Nothing in it is locked on the way of a byte.
 pub struct Gateway {
@@ -93,6 +98,8 @@ pub(crate) enum Command {
     Count(mpsc::Sender<usize>),
     /// Tell how much would be cut short by an end now, requests that must be on their way included.
     CountBusy(mpsc::Sender<usize>),
+    /// Tell what is in flight, of one key or all: the newest, at most so many.
+    List(Option<KeyId>, usize, mpsc::Sender<Listing>),
     /// Go on with another configuration.
     Reconfigure(Box<NewConfiguration>),
     /// Accept no more at some doors, and tell how much is in hand.
@@ -255,6 +262,28 @@ impl Gateway {
         }
     }
 
+    /// Asks every event loop what is in flight on it.
+    async fn list(&self, key: Option<KeyId>, most: usize) -> Listing {
+        let loops = self.event_loops();
+        let (tell, mut told) = mpsc::channel(loops.len().max(1));
+        for sender in loops {
+            // A loop that is too busy for its orders is not kept waiting for by a page.
+            let _busy = sender.try_send(Command::List(key.clone(), most, tell.clone()));
+        }
+        drop(tell);
+        let mut whole = Listing::default();
+        let gather = async {
+            while let Some(Listing { all, requests }) = told.recv().await {
+                whole.all += all;
+                whole.requests.extend(requests);
+            }
+        };
+        let _late = tokio::time::timeout(LISTED_WITHIN, gather).await;
+        whole.requests.sort_by_key(|request| std::cmp::Reverse(request.since));
+        whole.requests.truncate(most);
+        whole
+    }
+
     pub(crate) fn event_loops(&self) -> Vec<mpsc::Sender<Command>> {
         self.loops.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -350,6 +379,10 @@ impl Live for Gateway {
     fn key_usage(&self, key: &KeyId) -> Option<LiveUsage> {
         let nanos = self.epoch.elapsed().as_nanos() as u64;
         self.accounts.find(key.as_str()).map(|account| account.usage(nanos))
+    }
+
+    fn requests_in_flight(&self, key: Option<KeyId>, most: usize) -> Pin<Box<dyn Future<Output = Listing> + Send + '_>> {
+        Box::pin(self.list(key, most.min(MOST_LISTED)))
     }
 
     fn exit_door(&self) -> Option<ExitDoor> {

@@ -71,6 +71,10 @@ pub(crate) async fn run(core: Rc<Core>, doors: Doors, mut commands: Receiver<Com
                 Some(Command::CountBusy(told)) => {
                     let _asker_gone = told.send(core.activity.busy()).await;
                 }
+                Some(Command::List(key, most, told)) => {
+                    // There is room for one answer of each loop.
+                    let _asker_gone = told.try_send(core.sessions.list(key.as_ref(), most));
+                }
                 Some(Command::Reconfigure(new)) => {
                     core.reconfigure(new.settings, new.egress);
                     if let Err(error) = open.agree(&core, new.doors) {

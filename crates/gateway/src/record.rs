@@ -74,6 +74,7 @@ impl Record {
             country: self.country.as_deref(),
             session: self.session.as_deref(),
             session_moved: self.session_moved.as_deref(),
+            bypass: None,
             trouble: ended.fault.map(Trouble::from),
             stage: self.stage,
             status: self.status,

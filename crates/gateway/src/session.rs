@@ -161,7 +161,7 @@ async fn serve(
     };
 
     if let Some(forward) = forward {
-        let permit = visit.admit(core, caller, &target).await?;
+        let permit = visit.admit(core, client.peer.ip(), caller, &target).await?;
         visit.record.stage = Stage::Choose;
         let route = choose(&permit, &settings.sessions, &gateway.offers, core.nanos())?;
         visit.wants(&route);
@@ -171,6 +171,7 @@ async fn serve(
         let request = Request { target, forward, version: asked.version, keep_alive };
         if let Some(reused) = Kept::take(kept, &request, &permit, &route, gateway, &settings.sessions) {
             visit.reuse(&reused.record);
+            permit.enlisted.connected(visit.record.exit.as_deref());
             match Box::pin(exchange(core, client, kept, visit, &permit, &request, reused.upstream, true)).await? {
                 Some(served) => return Ok(served),
                 None => visit.was_stale(),
@@ -185,6 +186,7 @@ async fn serve(
             }
         };
         let upstream = visit.arrived(dialed)?;
+        permit.enlisted.connected(visit.record.exit.as_deref());
         let served = Box::pin(exchange(core, client, kept, visit, &permit, &request, upstream, false)).await?;
         return Ok(served.unwrap_or(Served::well(After::Gone)));
     }

@@ -27,7 +27,7 @@ pub(crate) async fn open(
     caller: Caller,
     target: &Target,
 ) -> Result<Option<(Permit, Upstream)>, Fault> {
-    let permit = visit.admit(core, caller, target).await?;
+    let permit = visit.admit(core, client.peer.ip(), caller, target).await?;
     visit.record.stage = Stage::Choose;
     let route = choose(&permit, &visit.settings.sessions, &core.gateway.offers, core.nanos())?;
     visit.wants(&route);
@@ -46,6 +46,7 @@ pub(crate) async fn open(
         }
     };
     let upstream = visit.arrived(dialed)?;
+    permit.enlisted.connected(visit.record.exit.as_deref());
     Ok(Some((permit, upstream)))
 }
 

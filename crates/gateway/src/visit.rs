@@ -1,6 +1,6 @@
 //! One request on its way: what its record will say, and what of the connection its answer depends on.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use crate::identify::{Caller, identify, prove};
 use crate::record::{Ended, Record, Stage};
 use crate::remembered::Over;
 use crate::session::Served;
+use crate::sessions::About;
 use crate::settings::{ListenerSettings, Settings};
 use crate::upstream::Upstream;
 
@@ -121,8 +122,8 @@ impl Visit {
         caller
     }
 
-    /// Admits the caller to the target.
-    pub(crate) async fn admit(&mut self, core: &Core, caller: Caller, target: &Target) -> Result<Permit, Fault> {
+    /// Admits the caller, who comes from `client`, to the target.
+    pub(crate) async fn admit(&mut self, core: &Core, client: IpAddr, caller: Caller, target: &Target) -> Result<Permit, Fault> {
         self.record.stage = Stage::Admit;
         let settings = &self.settings;
         let rules = Rules {
@@ -135,6 +136,17 @@ impl Visit {
         let permit = admit(&rules, &core.gateway.accounts, &core.sessions, caller, target, core.nanos()).await?;
         self.record.pool = Some(permit.pool.name.to_string());
         self.record.session = permit.modifiers.session.clone();
+        permit.enlisted.describe(About {
+            request_id: self.id.as_str().into(),
+            since: self.time,
+            client: client.to_canonical(),
+            protocol: self.record.protocol,
+            method: self.record.method.as_str().into(),
+            target: self.record.target.as_str().into(),
+            pool: permit.pool.name.clone(),
+            exit: None,
+            connected: false,
+        });
         Ok(permit)
     }
 

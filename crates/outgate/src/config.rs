@@ -1,10 +1,12 @@
 //! The gateway's configuration file: raw text to checked settings, all problems in one run.
 
 mod cluster;
+mod console;
 mod metrics;
 mod reader;
 mod readings;
 mod records;
+pub(crate) mod relay;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +29,7 @@ use outgate_store_redis::Redis;
 use crate::ledger::LedgerSettings;
 use crate::tls::Clients;
 
+pub(crate) use console::Console;
 pub(crate) use metrics::Metrics;
 pub(crate) use readings::Readings;
 
@@ -41,8 +44,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// Where the ledger is.
     pub(crate) store: LedgerSettings,
-    /// The console's address; port 0 takes a free one.
-    pub(crate) console: SocketAddr,
+    /// Where the console is, and the status page for the public.
+    pub(crate) console: Console,
     /// What is counted, and who may see it.
     pub(crate) metrics: Metrics,
     /// The gateway, but for its name when the file has none.
@@ -114,9 +117,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     if listeners.is_empty() && source == Listeners::InFile {
         root.missing("listen", "there is no listener: add [[listen]] with address = \"0.0.0.0:8080\"");
     }
-    let mut console = root.section("console");
-    let console_address = console.scalar("address", address);
-    console.finish();
+    let console = console::console(root.section("console"));
     let (store, sharing) = store(root.section("store"));
     let exits = exits(root.section("exits"));
     let shares = if sharing.is_some() { cluster::Shares::Limits } else { cluster::Shares::Nothing };
@@ -162,7 +163,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     Some(Config {
         data,
         store,
-        console: console_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
+        console,
         metrics,
         settings,
         named,

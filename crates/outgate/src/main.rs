@@ -5,6 +5,7 @@ mod admin;
 mod cli;
 mod config;
 mod data;
+mod doctor;
 mod explain;
 mod follow;
 mod ledger;
@@ -14,6 +15,8 @@ mod quickstart;
 mod reload;
 mod run_exit;
 mod run_gateway;
+mod run_relay;
+mod sight;
 mod station;
 mod store_command;
 mod tls;
@@ -48,9 +51,11 @@ fn main() -> ExitCode {
             }
         }
         Command::Exit(args) => serve("outgate=info,outgate_exit::agent=off,outgate_exit::keeper=off,warn", run_exit::run(*args)),
+        Command::Relay(args) => serve("outgate=info,warn", run_relay::run(*args)),
         Command::Explain(args) => explain::run(&args),
-        Command::Check(args) => match config::load(&args.file) {
-            Ok(_) => {
+        Command::Doctor(args) => serve("warn", doctor::run(*args)),
+        Command::Check(args) => match check(&args.file) {
+            Ok(()) => {
                 println(&format!("{}: fine", args.file.display()));
                 ExitCode::SUCCESS
             }
@@ -58,6 +63,14 @@ fn main() -> ExitCode {
         },
         Command::Store(command) => serve("warn", store_command::run(command)),
         Command::Admin(command) => serve("warn", admin::run(command)),
+    }
+}
+
+/// Checks a file as what it is: a relay's has upstreams.
+fn check(file: &std::path::Path) -> Result<(), Vec<String>> {
+    match std::fs::read_to_string(file) {
+        Ok(text) if config::relay::is_relay(&text) => config::relay::load(file).map(|_| ()),
+        _ => config::load(file).map(|_| ()),
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::activation::Passed;
+use crate::config::Console;
 use crate::data::Quickstart;
 use crate::station::{Station, asked_to_stop};
 use crate::{cli, config, eprintln, failed, println, wrong_config};
@@ -54,9 +55,16 @@ async fn start(args: &cli::Quickstart, config: config::Config) -> Result<(Statio
     }
     let dns = settings.dns.clone();
     let drain = settings.timeouts.drain.min(DRAIN);
-    let station =
-        Station::start(args.data.clone(), config.store, args.console, config.metrics, settings, config.named, Passed::none())
-            .await?;
+    let station = Station::start(
+        args.data.clone(),
+        config.store,
+        Console { address: args.console, ..config.console },
+        config.metrics,
+        settings,
+        config.named,
+        Passed::none(),
+    )
+    .await?;
     let own = first_run(&station, args).await?;
     let door = station.bound().exits.ok_or("the door for exits is not open")?;
     let url = format!("ws://{door}");

@@ -4,13 +4,15 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
-use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, router};
+use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, pages, router};
 use outgate_gateway::settings::{Counting, Settings};
 use outgate_gateway::{Bound, Gateway, Reconfigured, Running, Tracer};
+use outgate_signals::{Rules, Watch};
 use outgate_store::{Secret, Store};
 use ring::rand::SystemRandom;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,9 +20,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::activation::Passed;
-use crate::config::Metrics;
+use crate::config::{Console, Metrics};
 use crate::ledger::{self, LedgerSettings};
 use crate::metrics::{Traces, page, sheets};
+use crate::sight::sight;
 use crate::{data, eprintln, failed, follow, tls};
 
 /// Everything a running gateway consists of.
@@ -29,6 +32,7 @@ pub(crate) struct Station {
     pub(crate) desk: Arc<Desk>,
     following: JoinHandle<()>,
     pub(crate) console_url: String,
+    status_url: Option<String>,
     pub(crate) admin_token: Secret<String>,
     console_file: ConsoleFile,
     data: PathBuf,
@@ -41,7 +45,7 @@ impl Station {
     pub(crate) async fn start(
         data: PathBuf,
         store: LedgerSettings,
-        console: SocketAddr,
+        console: Console,
         metrics: Metrics,
         mut settings: Settings,
         named: bool,
@@ -58,11 +62,12 @@ impl Station {
         let store: Arc<dyn Store> = ledger::open(&store, &data, &settings.name).await?;
         let snapshot = store.load(Timestamp::now()).await.map_err(|e| format!("the ledger can't be read: {e}"))?;
         // The console's address is taken before any client is served: a port in use ends the start, not the service.
-        let server = match passed.take(console) {
-            Some(listener) => Server::on(listener),
-            None => Server::bind(console).await,
+        let server = listen(&mut passed, console.address, "the console").await?;
+        let status = match console.status {
+            Some(address) => Some(listen(&mut passed, address, "the status page").await?),
+            None => None,
         };
-        let server = server.map_err(|e| format!("the console can't listen on {console}: {e}"))?;
+        let started_with = settings.clone();
         let running = Gateway::start(settings, snapshot.clone(), store.clone(), passed.into_listeners())?;
         let desk = Arc::new(Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)));
         let following = tokio::task::spawn_local(follow::follow(desk.clone()));
@@ -85,13 +90,31 @@ impl Station {
             token: metrics.token,
             write: page(sheets.clone()),
         };
+        let watch = Arc::new(Mutex::new(Watch::new(Rules::default())));
+        tokio::task::spawn_local(drive(watch.clone(), running.gateway.clone()));
+        let sight = sight(&running, &started_with, watch);
         let shown = if metrics.counting == Counting::On { shown.route() } else { ExtraRoutes::new() };
-        let routes = router(desk.clone(), admin_token.hash(), shown);
-        let console = tokio::task::spawn_local(server.serve(routes, async {
+        let pages = pages::router(desk.clone(), sight.clone(), admin_token.hash());
+        let routes = router(desk.clone(), admin_token.hash(), shown.merge(pages));
+        let public = status.as_ref().map(|_| pages::status_router(desk.clone(), sight));
+        let status_url = status.as_ref().map(|status| format!("http://{}", status.address()));
+        let serving = async move {
+            let stopped = stopped.map(drop).shared();
+            let for_all = async {
+                if let (Some(server), Some(routes)) = (status, public) {
+                    server.serve(routes, stopped.clone()).await;
+                }
+            };
             // Dropped or sent: both mean stop.
-            let _told = stopped.await;
-        }));
-        Ok(Self { running, desk, following, console_url, admin_token, console_file, data, stop_console, console })
+            tokio::join!(server.serve(routes, stopped.clone()), for_all);
+        };
+        let console = tokio::task::spawn_local(serving);
+        Ok(Self { running, desk, following, console_url, status_url, admin_token, console_file, data, stop_console, console })
+    }
+
+    /// Where the public sees how it stands, if anywhere but on the console.
+    pub(crate) fn status_url(&self) -> Option<&str> {
+        self.status_url.as_deref()
     }
 
     /// Where it listens.
@@ -132,6 +155,25 @@ impl Station {
         self.console_file.remove(&self.data);
         ExitCode::SUCCESS
     }
+}
+
+/// Tells the watch every second how it stands. Ends with the event loop.
+async fn drive(watch: Arc<Mutex<Watch>>, gateway: Arc<Gateway>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        let (counted, gauges) = (gateway.snapshot(), gateway.gauges());
+        watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner).observe(Timestamp::now(), &counted, &gauges);
+    }
+}
+
+/// A listener of the console's: one that was passed, or a new one.
+async fn listen(passed: &mut Passed, address: SocketAddr, what: &str) -> Result<Server, String> {
+    let server = match passed.take(address) {
+        Some(listener) => Server::on(listener),
+        None => Server::bind(address).await,
+    };
+    server.map_err(|e| format!("{what} can't listen on {address}: {e}"))
 }
 
 /// Ready when SIGTERM or SIGINT comes.

@@ -68,6 +68,8 @@ pub struct Entry<'a> {
     pub session: Option<&'a str>,
     /// The exit that the session was with before.
     pub session_moved: Option<&'a str>,
+    /// The rule by which a relay used no upstream.
+    pub bypass: Option<&'a str>,
     /// What went wrong; none is `ok`.
     pub trouble: Option<Trouble<'a>>,
     /// How far it came.
@@ -180,6 +182,8 @@ pub(crate) struct Line<'a> {
     session: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session_moved: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bypass: Option<&'a str>,
     outcome: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     layer: Option<&'a str>,
@@ -267,6 +271,7 @@ impl<'a> Line<'a> {
             country: entry.country,
             session: entry.session,
             session_moved: entry.session_moved,
+            bypass: entry.bypass,
             outcome: trouble.map_or("ok", |t| t.slug.name()),
             layer: entry.layer().map(Layer::name),
             stage: entry.stage,

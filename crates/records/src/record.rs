@@ -41,6 +41,8 @@ pub struct Record {
     pub session: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_moved: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<String>,
     /// `ok` or a slug.
     pub outcome: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -64,8 +64,9 @@ pub struct Bucket {
     pub bytes_up: u64,
     /// Bytes towards clients.
     pub bytes_down: u64,
-    /// Set-up times of what went well.
-    pub setup: Option<Latency>,
+    /// How long answers took from a request's complete head on: a tunnel's 200, the head of a target's response. Its count is that
+    /// of the answers.
+    pub answer: Option<Latency>,
     /// Median of name resolutions, in seconds.
     pub dns: Option<f64>,
     /// Median of connecting to targets, in seconds.
@@ -89,10 +90,69 @@ pub struct PoolBucket {
     pub requests: u64,
     /// Those of them that failed by no fault of their sender's.
     pub failed: u64,
-    /// Set-up times of what went well.
-    pub setup: Option<Latency>,
+    /// How long answers took.
+    pub answer: Option<Latency>,
     /// Its exits that were connected, at the end.
     pub exits: u64,
+}
+
+impl Bucket {
+    /// The part of what could have been answered that failed, if there was anything.
+    pub fn error_rate(&self) -> Option<f64> {
+        rate(self.failed, self.answer)
+    }
+
+    /// The bucket of one pool.
+    pub fn pool(&self, pool: &str) -> Option<&PoolBucket> {
+        self.pools.iter().find(|bucket| bucket.pool == pool)
+    }
+
+    /// Adds another part of the same stretch of time: before and after a restart. Percentiles are then those of the parts, weighted.
+    fn absorb(&mut self, later: &Bucket) {
+        let weighted = |here: Option<f64>, there: Option<f64>| match (here, there) {
+            (Some(here), Some(there)) => Some((here + there) / 2.0),
+            (one, other) => one.or(other),
+        };
+        self.answer = Latency::merged(self.answer, later.answer);
+        (self.dns, self.connect) = (weighted(self.dns, later.dns), weighted(self.connect, later.connect));
+        (self.tls, self.first_byte) = (weighted(self.tls, later.tls), weighted(self.first_byte, later.first_byte));
+        self.requests += later.requests;
+        self.failed += later.failed;
+        self.bytes_up += later.bytes_up;
+        self.bytes_down += later.bytes_down;
+        self.in_flight = self.in_flight.max(later.in_flight);
+        for (slug, count) in &later.faults {
+            match self.faults.iter_mut().find(|(known, _)| known == slug) {
+                Some((_, sum)) => *sum += count,
+                None => self.faults.push((*slug, *count)),
+            }
+        }
+        self.faults.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        for pool in &later.pools {
+            match self.pools.iter_mut().find(|known| known.pool == pool.pool) {
+                Some(known) => {
+                    known.answer = Latency::merged(known.answer, pool.answer);
+                    known.requests += pool.requests;
+                    known.failed += pool.failed;
+                    known.exits = pool.exits;
+                }
+                None => self.pools.push(pool.clone()),
+            }
+        }
+        self.pools.sort_by(|one, other| one.pool.cmp(&other.pool));
+    }
+}
+
+impl PoolBucket {
+    /// The part of what could have been answered that failed, if there was anything.
+    pub fn error_rate(&self) -> Option<f64> {
+        rate(self.failed, self.answer)
+    }
+}
+
+fn rate(failed: u64, answer: Option<Latency>) -> Option<f64> {
+    let asked = failed + answer.map_or(0, |answer| answer.count);
+    (asked > 0).then(|| failed as f64 / asked as f64)
 }
 
 /// A distribution of durations, in seconds.
@@ -108,6 +168,21 @@ pub struct Latency {
     pub p95: f64,
     /// 99th percentile.
     pub p99: f64,
+}
+
+impl Latency {
+    fn merged(one: Option<Latency>, other: Option<Latency>) -> Option<Latency> {
+        let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
+        let count = one.count + other.count;
+        let weighted = |here: f64, there: f64| (here * one.count as f64 + there * other.count as f64) / count.max(1) as f64;
+        Some(Latency {
+            count,
+            mean: weighted(one.mean, other.mean),
+            p50: weighted(one.p50, other.p50),
+            p95: weighted(one.p95, other.p95),
+            p99: weighted(one.p99, other.p99),
+        })
+    }
 }
 
 /// The buckets that are over, oldest first.
@@ -143,10 +218,13 @@ impl History {
             Grain::Hour => &mut self.hours,
         };
         // After the clock was set back: time that is told twice is told as it was the second time.
-        while buckets.back().is_some_and(|last| last.start >= bucket.start) {
+        while buckets.back().is_some_and(|last| last.start > bucket.start) {
             buckets.pop_back();
         }
-        buckets.push_back(bucket);
+        match buckets.back_mut().filter(|last| last.start == bucket.start) {
+            Some(last) => last.absorb(&bucket),
+            None => buckets.push_back(bucket),
+        }
         while buckets.len() > grain.kept() {
             buckets.pop_front();
         }

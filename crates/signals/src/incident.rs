@@ -95,9 +95,14 @@ impl Incident {
         self.closed.is_none()
     }
 
-    /// The fault that most requests failed with, unless few failed at all: the page behind it says cause and fix.
+    /// The fault that most requests failed with, of those that fit the cause if there are any: the page behind it says cause and
+    /// fix. None where it isn't failing requests that raised a signal.
     pub fn leading(&self) -> Option<Slug> {
-        self.faults.first().map(|(slug, _)| *slug)
+        if !self.signals.iter().any(|part| part.kind.is_about_failures()) {
+            return None;
+        }
+        let fits = self.faults.iter().find(|(slug, _)| Cause::of(*slug) == self.cause);
+        fits.or(self.faults.first()).map(|(slug, _)| *slug)
     }
 
     /// The part of the way to look at first.
@@ -113,12 +118,14 @@ impl Incident {
         pools
     }
 
-    /// One line for the public: `Some requests fail because targets fail or are slow`.
+    /// One line for the public: `Some requests fail: targets fail or are slow`.
     pub fn headline(&self) -> String {
-        let what = match (self.severity, self.signals.iter().any(|part| part.kind.is_about_failures())) {
-            (Severity::Down, true) => "Most requests fail",
-            (Severity::Degraded, true) => "Some requests fail",
-            (_, false) => return self.cause.summary().into(),
+        let of_failures = self.signals.iter().filter(|part| part.kind == Kind::Errors);
+        let most = of_failures.clone().any(|part| part.scope == Scope::Gateway && part.worst >= 0.5);
+        let what = match (most, of_failures.count()) {
+            (true, _) => "Most requests fail",
+            (false, 0) => return self.cause.summary().into(),
+            (false, _) => "Some requests fail",
         };
         format!("{what}: {}", lower_first(self.cause.summary()))
     }

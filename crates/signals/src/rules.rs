@@ -9,11 +9,11 @@ use std::time::Duration;
 /// ours, and the comment says why.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rules {
-    /// The mean set-up time that is too long: 2 s.
+    /// The mean time until an answer that is too long: 2 s.
     pub mean: Duration,
-    /// The 99th percentile of set-up times that is too long: 5 s.
+    /// The 99th percentile of it that is too long: 5 s.
     pub p99: Duration,
-    /// The share of a bound (connections, requests in flight, an exit pool's tunnels, memory) that is too near to it: 80 %.
+    /// The share of a bound (connections, requests in flight) that is too near to it: 80 %.
     pub queue: f64,
     /// The median name resolution that is too long: 200 ms.
     pub dns: Duration,
@@ -24,7 +24,9 @@ pub struct Rules {
     pub errors: f64,
     /// How many times the same hour's usual value is a jump: 3.
     pub jump: f64,
-    /// How far back a value is taken from: 60 s, and farther while there are fewer than `samples`.
+    /// How far back a value is taken from: 40 s, and farther while there are fewer than four times `samples`. Long enough that ten bad seconds
+    /// stay below the threshold, short enough that it is told within a minute. What is compared with the usual is from
+    /// [`Rules::JUMP_WINDOW`].
     pub window: Duration,
     /// Up to how far back samples are looked for: 15 min.
     pub look_back: Duration,
@@ -49,6 +51,11 @@ pub struct Raise {
     pub of: u32,
 }
 
+impl Rules {
+    /// How far back a value is taken from that is compared with what is usual: a jump is something that lasts.
+    pub const JUMP_WINDOW: Duration = Duration::from_secs(300);
+}
+
 impl Default for Rules {
     fn default() -> Self {
         Self {
@@ -59,7 +66,7 @@ impl Default for Rules {
             tls: Duration::from_millis(500),
             errors: 0.05,
             jump: 3.0,
-            window: Duration::from_secs(60),
+            window: Duration::from_secs(40),
             look_back: Duration::from_secs(15 * 60),
             samples: 50,
             raise: Raise { times: 2, of: 3 },

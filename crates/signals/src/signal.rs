@@ -13,11 +13,11 @@ pub enum Kind {
     Errors,
     /// That share against what is usual at this hour.
     ErrorsJump,
-    /// The mean time to set up what succeeds.
+    /// The mean time until answers: a tunnel's 200, the head of a target's response.
     LatencyMean,
     /// The 99th percentile of that time.
     LatencyP99,
-    /// The mean against what is usual at this hour.
+    /// The median of that time against what is usual at this hour.
     LatencyJump,
     /// How much of a bound is taken.
     Queue,
@@ -79,9 +79,9 @@ impl Kind {
         match self {
             Kind::Errors => "requests that fail, but not by their sender's fault",
             Kind::ErrorsJump => "requests that fail, against the same hour of the days before",
-            Kind::LatencyMean => "mean time to set up a request",
-            Kind::LatencyP99 => "time within which 99 % of requests are set up",
-            Kind::LatencyJump => "mean time to set up, against the same hour of the days before",
+            Kind::LatencyMean => "mean time until an answer",
+            Kind::LatencyP99 => "time within which 99 % of answers come",
+            Kind::LatencyJump => "median time until an answer, against the same hour of the days before",
             Kind::Queue => "how much of a bound is taken",
             Kind::Dns => "median time to resolve a name",
             Kind::Tls => "median time of clients' TLS handshakes",
@@ -96,6 +96,11 @@ impl Kind {
     /// Whether requests that fail raise it.
     pub fn is_about_failures(self) -> bool {
         matches!(self, Kind::Errors | Kind::ErrorsJump)
+    }
+
+    /// Whether slow answers raise it.
+    pub fn is_about_time(self) -> bool {
+        matches!(self, Kind::LatencyMean | Kind::LatencyP99 | Kind::LatencyJump)
     }
 
     /// What its value is measured in.
@@ -161,7 +166,7 @@ pub enum Scope {
         /// ISO 3166-1 alpha-2, lower case.
         country: String,
     },
-    /// Something that is bounded: `connections`, `exit_connections`, `in_flight`, `memory`.
+    /// Something that is bounded: `connections`, `exit_connections`, `in_flight`, `open_files`.
     Bound(String),
 }
 

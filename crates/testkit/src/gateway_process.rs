@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -251,7 +251,7 @@ fn ask_json(console: SocketAddr, token: &str, method: &str, path: &str, body: &V
 }
 
 /// The JSON lines of a file that may not exist yet; a last line still being written is left for the next look.
-fn read_lines(path: &PathBuf) -> Vec<Value> {
+pub(crate) fn read_lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read(path).unwrap_or_default();
     text.split_inclusive(|byte| *byte == b'\n')
         .filter(|line| line.ends_with(b"\n"))
@@ -260,7 +260,7 @@ fn read_lines(path: &PathBuf) -> Vec<Value> {
 }
 
 /// `HOST:PORT` of `scheme://user:password@HOST:PORT/path`, with a literal address.
-fn address_in(url: &str) -> SocketAddr {
+pub(crate) fn address_in(url: &str) -> SocketAddr {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
     let address = authority.rsplit('@').next().unwrap_or_default();
