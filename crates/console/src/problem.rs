@@ -42,8 +42,8 @@ enum Kind {
     Throttled(Duration),
     TooOften(Duration),
     Forbidden,
-    SearchTooLong,
     NotOurForm,
+    SearchTooLong,
 }
 
 impl Kind {
@@ -271,8 +271,8 @@ impl IntoResponse for Problem {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
             }
             Kind::Forbidden
-            | Kind::SearchTooLong
             | Kind::NotOurForm
+            | Kind::SearchTooLong
             | Kind::Invalid
             | Kind::NotFound
             | Kind::MethodNotAllowed

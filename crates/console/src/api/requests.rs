@@ -55,13 +55,19 @@ pub(super) async fn show(State(desk): AtDesk, Named(RequestId(id)): Named<Reques
         _ => Err("must be public or full"),
     });
     let privacy = fields.finish(Some(privacy))?.unwrap_or(Privacy::Full);
-    let none = format!("there is no record of a request {id}: it may be going on, or older than is kept");
-    let found = desk.search.find(id).await?.ok_or_else(|| Problem::not_found(none))?;
+    let shown: String = id.chars().take(64).filter(|c| !c.is_control()).collect();
+    let none =
+        || Problem::not_found(format!("there is no record of a request {shown}: it may be going on, or older than is kept"));
+    // Nobody's id: no need to look.
+    if !(1..=64).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+        return Err(none());
+    }
+    let found = desk.search.find(id.to_ascii_lowercase()).await?.ok_or_else(none)?;
     Ok(Json(json!(Report::of(&found.record, privacy))).into_response())
 }
 
 /// What of the records is wanted.
-fn filter(fields: &mut Fields, now: Timestamp) -> Filter {
+pub(crate) fn filter(fields: &mut Fields, now: Timestamp) -> Filter {
     let mut short =
         |name| fields.text_by(name, |text| if text.len() > LONGEST { Err("is too long") } else { Ok(text.to_owned()) });
     let [key, target, exit, country] = ["key", "target", "exit", "country"].map(&mut short);
@@ -94,7 +100,7 @@ fn stream(text: &str) -> Result<Stream, &'static str> {
 }
 
 /// What failed at authentication lies apart.
-fn natural_stream(filter: &Filter) -> Stream {
+pub(crate) fn natural_stream(filter: &Filter) -> Stream {
     let of_auth = |slug: &String| Slug::parse(slug).is_some_and(|slug| slug.row().layer == Layer::Auth);
     let meant = filter.layer == Some(Layer::Auth) || filter.outcomes.iter().any(of_auth);
     if meant { Stream::Auth } else { Stream::Access }
