@@ -176,11 +176,11 @@ impl Engine {
             }
         }
         let domain = Whose::Domain(request.domain.clone());
-        if let Some(gate) = self.gates.find(&domain) {
-            if !gate.passes(now, request.places.get(&domain).copied()) {
-                let until = gate.until;
-                return Err(self.wait(now, request, domain, until));
-            }
+        if let Some(gate) = self.gates.find(&domain)
+            && !gate.passes(now, request.places.get(&domain).copied())
+        {
+            let until = gate.until;
+            return Err(self.wait(now, request, domain, until));
         }
         Ok(())
     }

@@ -121,6 +121,7 @@ fn write(recorder: &mut Recorder, number: u64) {
         exit: Some("exit-4711"),
         gateway: None,
         proxy: None,
+        bypass: None,
         country: Some("us"),
         session: None,
         session_moved: None,

@@ -8,7 +8,7 @@ use outgate_store::memory::Memory;
 use serde_json::Value;
 
 use crate::client::ask;
-use crate::gateway::{Console, TOKEN, console, console_with};
+use crate::gateway::{Console, TOKEN, console, console_recording};
 
 /// The console's clock says half past seven.
 const ACCESS: &str = r#"{"v":1,"time":"2026-11-20T06:00:00.000Z","request_id":"old","key":"k1","client":"192.0.2.1","protocol":"http","method":"CONNECT","target":"a.example:443","outcome":"ok","stage":"settle","status":200,"bytes_up":1,"bytes_down":2,"attempts":1,"ms":{"queue":0.1,"dns":1.0,"connect":2.0,"setup":3.0,"total":9.5}}

@@ -15,7 +15,6 @@ use outgate_testkit::socks;
 use outgate_testkit::wire::{Ending, Expect, Wire, basic};
 use serde_json::Value;
 
-use crate::provocations::outputs::Site;
 use crate::provocations::ways::Ports;
 
 /// A way in that carries credentials.

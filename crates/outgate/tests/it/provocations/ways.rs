@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::configured::Configured;
-use super::outputs::{Site, hop, provoked};
+use super::outputs::{hop, provoked};
 
 /// A gateway with a listener for each way in.
 pub(crate) struct Ports {
