@@ -19,7 +19,7 @@ const LISTED: usize = 100;
 pub(super) async fn list(State(pages): State<Pages>, Operator(signed): Operator) -> Response {
     let now = pages.desk.now();
     let (signals, incidents) =
-        pages.sight.watch(|watch| (watch.signals(), watch.incidents().take(LISTED).cloned().collect::<Vec<_>>()));
+        pages.desk.watch(|watch| (watch.signals(), watch.incidents().take(LISTED).cloned().collect::<Vec<_>>()));
     let (open, past): (Vec<_>, Vec<_>) = incidents.into_iter().partition(Incident::is_open);
     let body = html! {
         h1 { "Incidents" }

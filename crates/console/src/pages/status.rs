@@ -75,7 +75,7 @@ struct Public {
 
 impl Public {
     fn of(pages: &Pages) -> Self {
-        let (signals, incidents) = pages.sight.watch(|watch| {
+        let (signals, incidents) = pages.desk.watch(|watch| {
             let open = watch.incidents().filter(|incident| incident.is_open());
             let past = watch.incidents().filter(|incident| !incident.is_open()).take(PAST);
             (watch.signals(), open.chain(past).cloned().collect::<Vec<_>>())
