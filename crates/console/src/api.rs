@@ -9,7 +9,8 @@ pub(crate) mod own;
 mod pages;
 pub(crate) mod plans;
 mod reports;
-mod requests;
+pub(crate) mod requests;
+mod signals;
 mod who;
 
 use std::net::IpAddr;
@@ -68,6 +69,9 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/health", get(reports::health))
+        .route("/v1/signals", get(signals::list))
+        .route("/v1/incidents", get(signals::incidents))
+        .route("/v1/incidents/{id}", get(signals::incident))
         .route_layer(from_fn_with_state(answered, once))
         .route_layer(from_fn_with_state(lock, require_token))
         .with_state(desk)

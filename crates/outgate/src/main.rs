@@ -20,6 +20,8 @@ mod sight;
 mod station;
 mod store_command;
 mod tls;
+mod watch;
+mod webhook;
 
 use std::future::Future;
 use std::io::IsTerminal;

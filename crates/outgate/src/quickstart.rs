@@ -59,7 +59,7 @@ async fn start(args: &cli::Quickstart, config: config::Config) -> Result<(Statio
         args.data.clone(),
         config.store,
         Console { address: args.console, ..config.console },
-        config.metrics,
+        config.seeing,
         settings,
         config.named,
         Passed::none(),
