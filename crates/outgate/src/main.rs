@@ -20,6 +20,8 @@ mod sight;
 mod station;
 mod store_command;
 mod tls;
+mod watch;
+mod webhook;
 
 use std::future::Future;
 use std::io::IsTerminal;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
             let watched = reload::Watched::new(&args.config);
             match config::load(&args.config) {
                 Ok(mut config) => told("outgate=info,warn", |telemetry| {
-                    config.metrics.telemetry = telemetry;
+                    config.seeing.metrics.telemetry = telemetry;
                     run_gateway::run(args, config, watched)
                 }),
                 Err(problems) => wrong_config(&problems),
@@ -66,9 +68,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Checks a file as what it is: a relay's has upstreams.
+/// Checks a file as what it is: a relay's has upstreams, a provider's says when its source was read.
 fn check(file: &std::path::Path) -> Result<(), Vec<String>> {
     match std::fs::read_to_string(file) {
+        Ok(text) if outgate_client::providers::is_provider(&text) => {
+            let providers = outgate_client::providers::Providers::builtin().clone();
+            providers.with_file(&file.display().to_string(), &text).map(|_| ())
+        }
         Ok(text) if config::relay::is_relay(&text) => config::relay::load(file).map(|_| ()),
         _ => config::load(file).map(|_| ()),
     }
