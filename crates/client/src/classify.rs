@@ -21,6 +21,7 @@ mod foreign;
 mod generic;
 mod origin;
 mod own;
+mod pasted;
 mod proxy_status;
 mod retry_after;
 mod sentence;
@@ -30,6 +31,7 @@ mod verdict;
 
 pub use breakage::{Breakage, Foreign, Manner, Phase};
 pub use evidence::{BODY, Evidence, Fields, SocksSaid, Way};
+pub use pasted::Pasted;
 pub use proxy_status::Member;
 pub use retry_after::retry_after;
 pub use verdict::{Confidence, Provenance, Scope, Verdict, Wait};

@@ -184,6 +184,11 @@ fn under(host: &str, zone: &str) -> bool {
     host.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
+/// Whether a file's text is meant to be a provider's: no other kind says when its source was read.
+pub fn is_provider(text: &str) -> bool {
+    text.lines().any(|line| line.trim_start().split(['=', ' ']).next() == Some("verified_on"))
+}
+
 /// All that are known.
 #[derive(Clone, Debug, Default)]
 pub struct Providers {

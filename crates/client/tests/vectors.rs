@@ -17,7 +17,8 @@ use outgate_faults::{Layer, Retry, Slug};
 use serde_json::Value;
 
 fn now(ms: u64) -> Now {
-    let wall = Timestamp::from_millisecond(1_700_000_000_000 + i64::try_from(ms).unwrap()).unwrap();
+    let wall = Timestamp::from_millisecond(1_700_000_000_000 + i64::try_from(ms).expect("a well-formed scene"))
+        .expect("a well-formed scene");
     Now { clock: Duration::from_millis(ms), wall }
 }
 
@@ -32,7 +33,7 @@ struct Scene {
 
 #[test]
 fn every_scene_goes_as_written() {
-    let scenes: Vec<Value> = serde_json::from_str(include_str!("../vectors/engine.json")).unwrap();
+    let scenes: Vec<Value> = serde_json::from_str(include_str!("../vectors/engine.json")).expect("a well-formed scene");
     assert!(scenes.len() >= 30, "only {} scenes", scenes.len());
     // Jitter must not matter for what a scene expects.
     for seed in [1, 7, 1234] {
@@ -56,24 +57,24 @@ fn play(scene: &Value, seed: u64) {
         taken: BTreeMap::new(),
         fresh: 0,
     };
-    for (number, step) in scene["steps"].as_array().unwrap().iter().enumerate() {
-        let at = step["at"].as_u64().unwrap();
+    for (number, step) in scene["steps"].as_array().expect("a well-formed scene").iter().enumerate() {
+        let at = step["at"].as_u64().expect("a well-formed scene");
         let place = format!("{} (seed {seed}), step {}", stage.name, number + 1);
         if let Some(name) = step["admit"].as_str() {
             stage.admit(&place, at, name, step);
         } else if let Some(name) = step["report"].as_str() {
             stage.report(&place, at, name, step);
         } else if let Some(name) = step["hedge"].as_str() {
-            let request = stage.requests.get_mut(name).unwrap();
+            let request = stage.requests.get_mut(name).expect("a well-formed scene");
             let choice = stage.engine.hedge(now(at), request);
             assert_eq!(choice.is_some(), step["expect"] == "go", "{place}");
             if let Some(choice) = choice {
                 stage.tickets.insert(format!("{name} beside"), choice.ticket);
             }
         } else if let Some(name) = step["abandon"].as_str() {
-            let ticket = stage.tickets.remove(name).unwrap();
+            let ticket = stage.tickets.remove(name).expect("a well-formed scene");
             let owner = name.trim_end_matches(" beside");
-            let request = stage.requests.get_mut(owner).unwrap();
+            let request = stage.requests.get_mut(owner).expect("a well-formed scene");
             stage.engine.abandon(now(at), request, ticket);
         } else if let Some(name) = step["opened"].as_str() {
             stage.engine.opened(now(at), &stage.requests[name], &stage.tickets[name]);
@@ -88,7 +89,9 @@ fn play(scene: &Value, seed: u64) {
                 stage.report(&place, at, &name, &step);
             }
         } else if step["changed"].is_u64() {
-            stage.engine.changed(ProxyId(usize::try_from(step["changed"].as_u64().unwrap()).unwrap()));
+            stage.engine.changed(ProxyId(
+                usize::try_from(step["changed"].as_u64().expect("a well-formed scene")).expect("a well-formed scene"),
+            ));
         } else {
             panic!("{place}: what is this? {step}");
         }
@@ -124,7 +127,7 @@ impl Scene {
                 assert_eq!(Some(why), expect["refused"].as_str(), "{place}: {refusal:?}");
                 named(place, refusal.slug, expect);
                 if expect["until"].is_array() {
-                    within(place, refusal.until.unwrap(), &expect["until"]);
+                    within(place, refusal.until.expect("a well-formed scene"), &expect["until"]);
                 }
                 if let Some(cause) = expect["cause"].as_str() {
                     assert_eq!(refusal.cause, cause, "{place}");
@@ -159,7 +162,7 @@ impl Scene {
     }
 
     fn report(&mut self, place: &str, at: u64, name: &str, step: &Value) {
-        let request = self.requests.get_mut(name.trim_end_matches(" beside")).unwrap();
+        let request = self.requests.get_mut(name.trim_end_matches(" beside")).expect("a well-formed scene");
         let ticket = self.tickets.remove(name).unwrap_or_else(|| panic!("{place}: {name} is not on its way"));
         let sent = if step["sent"] == "something" { Sent::Something } else { Sent::Nothing };
         let finding = finding(&step["finding"]);
@@ -213,7 +216,7 @@ fn named(place: &str, slug: Option<Slug>, expect: &Value) {
 }
 
 fn within(place: &str, moment: Duration, range: &Value) {
-    let (low, high) = (range[0].as_f64().unwrap(), range[1].as_f64().unwrap());
+    let (low, high) = (range[0].as_f64().expect("a well-formed scene"), range[1].as_f64().expect("a well-formed scene"));
     let millis = moment.as_secs_f64() * 1000.0;
     assert!((low..=high).contains(&millis), "{place}: {millis} ms is not in {low} to {high}");
 }
@@ -221,15 +224,17 @@ fn within(place: &str, moment: Duration, range: &Value) {
 fn proxy(value: &Value) -> Proxy {
     let exits = match &value["exits"] {
         Value::String(word) if word == "rotating" => Exits::Rotating,
-        Value::Number(sessions) => Exits::Sessions(u16::try_from(sessions.as_u64().unwrap()).unwrap()),
+        Value::Number(sessions) => {
+            Exits::Sessions(u16::try_from(sessions.as_u64().expect("a well-formed scene")).expect("a well-formed scene"))
+        }
         _ => Exits::One,
     };
-    let mut proxy = Proxy::new(value["name"].as_str().unwrap(), exits);
+    let mut proxy = Proxy::new(value["name"].as_str().expect("a well-formed scene"), exits);
     if let Some(account) = value["account"].as_str() {
         account.clone_into(&mut proxy.account);
     }
-    proxy.tier = u8::try_from(value["tier"].as_u64().unwrap_or(0)).unwrap();
-    proxy.weight = u32::try_from(value["weight"].as_u64().unwrap_or(1)).unwrap();
+    proxy.tier = u8::try_from(value["tier"].as_u64().unwrap_or(0)).expect("a well-formed scene");
+    proxy.weight = u32::try_from(value["weight"].as_u64().unwrap_or(1)).expect("a well-formed scene");
     proxy
 }
 
@@ -237,11 +242,11 @@ fn rules(value: &Value) -> Rules {
     let mut rules = Rules::default();
     let Some(given) = value.as_object() else { return rules };
     for (key, value) in given {
-        let number = value.as_u64().unwrap();
+        let number = value.as_u64().expect("a well-formed scene");
         match key.as_str() {
             "hedge_after_ms" => rules.hedging = Hedging::After(Duration::from_millis(number)),
             "budget" => {
-                let most = u32::try_from(number).unwrap();
+                let most = u32::try_from(number).expect("a well-formed scene");
                 rules.budget = BudgetRules { per_request: 0, per_second: 0, most };
             }
             _ => panic!("no rule {key}"),
@@ -252,7 +257,7 @@ fn rules(value: &Value) -> Rules {
 
 fn ask(value: &Value) -> Ask {
     let text = |key: &str, or: &str| value[key].as_str().unwrap_or(or).to_owned();
-    let port = u16::try_from(value["port"].as_u64().unwrap_or(443)).unwrap();
+    let port = u16::try_from(value["port"].as_u64().unwrap_or(443)).expect("a well-formed scene");
     let deadline = Duration::from_millis(value["deadline"].as_u64().unwrap_or(120_000));
     let mut ask = Ask::new(text("method", "GET"), text("host", "x.example"), port, deadline);
     ask.targeting = text("targeting", "");
@@ -271,7 +276,7 @@ fn ask(value: &Value) -> Ask {
 }
 
 fn finding(value: &Value) -> Option<Finding> {
-    let slug = Slug::parse(value["slug"].as_str()?).unwrap();
+    let slug = Slug::parse(value["slug"].as_str()?).expect("a well-formed scene");
     let row = slug.row();
     let provenance = match row.layer {
         Layer::Transport => Provenance::Transport,
@@ -281,9 +286,9 @@ fn finding(value: &Value) -> Option<Finding> {
     };
     Some(Finding {
         slug,
-        retry: value["retry"].as_str().map_or(row.retry, |name| Retry::parse(name).unwrap()),
+        retry: value["retry"].as_str().map_or(row.retry, |name| Retry::parse(name).expect("a well-formed scene")),
         provenance,
-        scope: value["scope"].as_str().map_or(Scope::of(slug), |name| Scope::parse(name).unwrap()),
+        scope: value["scope"].as_str().map_or(Scope::of(slug), |name| Scope::parse(name).expect("a well-formed scene")),
         wait: value["wait_s"].as_u64().map(Duration::from_secs),
         why: value["why"].as_str().unwrap_or("as it was said").to_owned(),
     })
@@ -291,7 +296,7 @@ fn finding(value: &Value) -> Option<Finding> {
 
 #[test]
 fn what_is_safe_to_repeat() {
-    let cases: Vec<Value> = serde_json::from_str(include_str!("../vectors/repeat.json")).unwrap();
+    let cases: Vec<Value> = serde_json::from_str(include_str!("../vectors/repeat.json")).expect("a well-formed scene");
     assert!(cases.len() >= 20, "only {} cases", cases.len());
     for case in &cases {
         // Another proxy with another account is there for every fault that one proxy alone can't get past.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::time::Duration;
 
 use jiff::Timestamp;
+use outgate_records::Records;
 use outgate_signals::{Rules, Watch};
 use outgate_store::live::{Live, RotateError, Standing};
 use outgate_store::{
@@ -18,6 +19,8 @@ use outgate_store::{
     StoreError, StoreFuture, UsageQuery, UsageRow,
 };
 use ring::rand::SystemRandom;
+
+use crate::search::Search;
 
 /// How long one attempt at the store may take, and how many attempts an unclear answer gets (always under the same audit id,
 /// so that repeating is safe).
@@ -122,6 +125,7 @@ impl Book {
 pub struct Desk {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) live: Arc<dyn Live>,
+    pub(crate) search: Search,
     watch: Arc<Mutex<Watch>>,
     clock: Clock,
     pub(crate) random: SystemRandom,
@@ -150,6 +154,7 @@ impl Desk {
         Self {
             store,
             live,
+            search: Search::new(None),
             watch: Arc::new(Mutex::new(Watch::new(Rules::default()))),
             clock,
             random: SystemRandom::new(),
@@ -157,6 +162,11 @@ impl Desk {
             changing: tokio::sync::Mutex::new(()),
             seen: AtomicU64::new(snapshot.change),
         }
+    }
+
+    /// The same with records to look into.
+    pub fn with_records(self, records: Option<Records>) -> Self {
+        Self { search: Search::new(records), ..self }
     }
 
     /// The same desk, with the watch over the gateway beside it.

@@ -6,6 +6,7 @@
 //! - `follow`: what was changed through other gateways
 //! - [`api`]: the routes under `/v1`, which read a request, call the desk and show the result
 //! - `fields`, `problem`, `view`: a request's JSON with every mistake named; errors as RFC 9457; results as JSON
+//! - [`search`]: the gateway's records, looked into behind everything else that runs
 //! - `metrics`: the page that Prometheus reads
 //! - [`server`]: the listener with its deadlines
 //! - [`console_file`]: how a command on the same machine finds the running gateway
@@ -25,6 +26,7 @@ pub mod pages;
 mod plans;
 mod problem;
 mod resync;
+pub mod search;
 pub mod server;
 mod sight;
 mod view;
@@ -42,5 +44,6 @@ pub use metrics::Metrics;
 pub use plans::{Patch, PlanPatch};
 pub use problem::Problem;
 pub use resync::Resynced;
+pub use search::Search;
 pub use server::Server;
 pub use sight::Sight;

@@ -43,6 +43,7 @@ enum Kind {
     TooOften(Duration),
     Forbidden,
     NotOurForm,
+    SearchTooLong,
 }
 
 impl Kind {
@@ -71,6 +72,7 @@ impl Kind {
             Self::Credentials => ("credentials", "The key's credentials are missing or not good", StatusCode::UNAUTHORIZED),
             Self::Throttled(_) => ("throttled", "Too many wrong credentials", StatusCode::TOO_MANY_REQUESTS),
             Self::TooOften(_) => ("too-often", "It was done a moment ago", StatusCode::TOO_MANY_REQUESTS),
+            Self::SearchTooLong => ("search-too-long", "The search takes too long", StatusCode::SERVICE_UNAVAILABLE),
             Self::Forbidden => ("forbidden", "The key may not do this", StatusCode::FORBIDDEN),
             Self::NotOurForm => ("not-our-form", "The form did not come from this console", StatusCode::FORBIDDEN),
             Self::StoreUnclear => ("store-unclear", "Nobody knows whether it was done", StatusCode::SERVICE_UNAVAILABLE),
@@ -129,6 +131,14 @@ impl Problem {
         Self::new(
             Kind::MethodNotAllowed,
             format!("{} is not among the methods of Allow", method.chars().take(20).collect::<String>()),
+        )
+    }
+
+    pub(crate) fn search_too_long(limit: Duration) -> Self {
+        let limit = limit.as_secs();
+        Self::new(
+            Kind::SearchTooLong,
+            format!("not all of these records can be looked through in {limit} s: ask for less time, or use outgate logs"),
         )
     }
 
@@ -262,6 +272,7 @@ impl IntoResponse for Problem {
             }
             Kind::Forbidden
             | Kind::NotOurForm
+            | Kind::SearchTooLong
             | Kind::Invalid
             | Kind::NotFound
             | Kind::MethodNotAllowed

@@ -16,6 +16,7 @@ use crate::pump::Scratch;
 use crate::record::{Ended, Record};
 use crate::sessions::Sessions;
 use crate::settings::{Counting, Settings};
+use crate::trace::{TraceParent, Tracer};
 use crate::upstream::Upstream;
 
 /// One event loop's own things. Nothing here is shared with another loop, so nothing here locks.
@@ -29,6 +30,7 @@ pub(crate) struct Core {
     pub(crate) recorder: RefCell<Recorder>,
     /// None: nothing is counted.
     pub(crate) meter: Option<Arc<Meter>>,
+    tracer: Option<Arc<dyn Tracer>>,
     random: Cell<u64>,
     date: RefCell<(u64, Rc<str>)>,
 }
@@ -47,6 +49,7 @@ impl Core {
             scratch: Scratch::new(),
             recorder: RefCell::new(recorder),
             meter,
+            tracer: settings.tracer.clone(),
             random: Cell::new(seed | 1),
             date: RefCell::new((0, "".into())),
         }
@@ -81,11 +84,18 @@ impl Core {
         }
     }
 
-    /// Hands the record of a request that ended to whoever writes it.
+    /// Hands the record of a request that ended to whoever writes it, and to whoever traces.
     pub(crate) fn record(&self, record: &Record, ended: &Ended<'_>) {
         let mut recorder = self.recorder.borrow_mut();
+        if !recorder.is_on() && self.tracer.is_none() {
+            return;
+        }
+        let entry = record.entry(ended);
         if recorder.is_on() {
-            recorder.write(&record.entry(ended));
+            recorder.write(&entry);
+        }
+        if let Some(tracer) = &self.tracer {
+            tracer.ended(&entry, record.trace.as_ref().map(TraceParent::as_str));
         }
     }
 

@@ -23,7 +23,7 @@ impl Gateway {
             memory_short: self.load.refuse_when_short().is_err(),
             exits: self.strength(),
             keys: self.accounts.len() as u64,
-            records: Records { dropped: self.records_dropped(), failing: false },
+            records: self.records(),
             usage: match self.keeping.now() {
                 UsageKept::Ledger => Usage::Ledger,
                 UsageKept::Journal => Usage::Journal,
@@ -36,6 +36,11 @@ impl Gateway {
             },
             ..Gauges::default()
         }
+    }
+
+    fn records(&self) -> Records {
+        let health = self.writer.as_ref().map(|writer| writer.health());
+        Records { dropped: self.records_dropped(), failing: health.is_some_and(|health| health.failing.is_some()) }
     }
 
     fn strength(&self) -> Vec<Exits> {

@@ -90,3 +90,4 @@ pub use choose::ECHO_HOST;
 pub use doors::Bound;
 pub use gateway::{Gateway, Running};
 pub use reconfigure::Reconfigured;
+pub use trace::Tracer;

@@ -17,6 +17,7 @@ use outgate_store::{PoolKind, PoolName};
 pub use crate::geo::Geo;
 pub use crate::head::HeadLimits;
 pub use crate::policy::Policy;
+use crate::trace::Tracer;
 
 /// Everything.
 #[derive(Clone)]
@@ -57,6 +58,8 @@ pub struct Settings {
     pub sharing: Option<Sharing>,
     /// Whether what requests do is counted, for metrics, signals and pages.
     pub counting: Counting,
+    /// Who is told of every request that ended, beside the records.
+    pub tracer: Option<Arc<dyn Tracer>>,
     /// The records; none writes none.
     pub records: Option<RecordSettings>,
     /// The file for usage that the ledger doesn't take; none keeps that in memory.
@@ -83,6 +86,7 @@ impl Settings {
             sharing: present.sharing.clone(),
             default_pool: present.default_pool.clone(),
             counting: present.counting,
+            tracer: present.tracer.clone(),
             records: present.records.clone(),
             journal: present.journal.clone(),
             echo: present.echo.clone(),

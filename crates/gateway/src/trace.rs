@@ -1,4 +1,12 @@
-//! The trace that a client says its request belongs to (W3C Trace Context, section 3.2).
+//! The trace that a client says its request belongs to (W3C Trace Context, section 3.2), and who is told of requests besides.
+
+use outgate_records::Entry;
+
+/// Is told of every request that ended. On the event loop: it must not wait.
+pub trait Tracer: Send + Sync {
+    /// A request ended; `parent` is the client's `traceparent`, if it sent a good one.
+    fn ended(&self, entry: &Entry<'_>, parent: Option<&str>);
+}
 
 /// A `traceparent` that is one: `00-` + 32 hex digits of trace, `-`, 16 of the parent, `-`, 2 of flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +25,11 @@ impl TraceParent {
         let is_set = |id: &str| id.bytes().any(|byte| byte != b'0');
         let whole = version != "ff" && (version != "00" || parts.next().is_none()) && is_set(trace) && is_set(parent);
         whole.then(|| Self(text[..55].into()))
+    }
+
+    /// All of it.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The trace's id: 32 hex digits.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use outgate_client::classify::Way;
 use outgate_faults::Dialect;
 use outgate_store::{Country, PoolName, PortRange, Secret};
 
@@ -309,7 +310,8 @@ impl std::fmt::Debug for SecretUrl {
 
 /// Explains a fault by its slug, or all faults a status may stand for; without an argument lists them all.
 ///
-/// Examples: outgate explain port_denied · outgate explain 403 · outgate explain 454 --dialect proxies.fo
+/// Examples: outgate explain port_denied · outgate explain 403 · outgate explain 454 --dialect proxies.fo ·
+/// curl -v ... 2>&1 | outgate explain --reply - --proxy pr.oxylabs.io:7777
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// A slug such as dns_failed, or a status such as 454
@@ -321,6 +323,36 @@ pub(crate) struct Explain {
     /// Print JSON: the whole row, for other languages
     #[arg(long)]
     pub(crate) json: bool,
+    /// Say what a reply means, as pasted raw, from `curl -v` or from a library's error; `-` reads it from standard input
+    #[arg(long, value_name = "FILE|-", conflicts_with = "what")]
+    pub(crate) reply: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) circumstances: Circumstances,
+}
+
+/// What is known of a pasted reply besides.
+#[derive(Debug, Args)]
+pub(crate) struct Circumstances {
+    /// How the request was put, if the reply does not show it: connect, forwarded, tunnelled (through an open tunnel) or direct
+    #[arg(long, value_name = "WAY", requires = "reply", value_parser = way)]
+    pub(crate) way: Option<Way>,
+    /// The proxy that was asked, by which its provider is known
+    #[arg(long, value_name = "HOST:PORT", requires = "reply")]
+    pub(crate) proxy: Option<String>,
+    /// The target that was asked for
+    #[arg(long, value_name = "HOST:PORT", requires = "reply")]
+    pub(crate) target: Option<String>,
+    /// Whose proxy it is, by name (docs/classify.md lists them)
+    #[arg(long, value_name = "NAME", requires = "reply")]
+    pub(crate) provider: Option<String>,
+    /// A file with the rules of another provider; docs/classify.md describes it
+    #[arg(long = "provider-file", value_name = "FILE", requires = "reply")]
+    pub(crate) provider_files: Vec<PathBuf>,
+}
+
+fn way(name: &str) -> Result<Way, String> {
+    let known: Vec<&str> = Way::ALL.iter().map(|way| way.name()).collect();
+    Way::parse(name).ok_or_else(|| format!("one of {}", known.join(", ")))
 }
 
 /// Examines any HTTP, HTTPS or SOCKS5 proxy in five steps, one thing changed at a time, and gives one verdict.

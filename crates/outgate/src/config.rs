@@ -166,6 +166,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         geo,
         sharing,
         counting: metrics.counting,
+        tracer: None,
         records: records.settings,
         journal: None,
         echo: None,

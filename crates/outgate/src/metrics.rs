@@ -1,21 +1,41 @@
-//! The page of metrics: what the gateway counted, how it stands, and what the system knows of the process.
+//! What is told of the gateway in numbers: what it counted, how it stands, and what the system knows of the process.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outgate_gateway::Gateway;
-use outgate_meter::{Countries, Exposition, Format, Process, Role};
+use outgate_gateway::{Gateway, Tracer};
+use outgate_meter::{Countries, Exposition, Format, Process, Role, Sheet};
+use outgate_records::Entry;
+use outgate_telemetry::{Sheets, Telemetry};
 
-/// What writes the page.
-pub(crate) fn page(gateway: Arc<Gateway>, countries: Countries) -> Arc<dyn Fn(Format) -> String + Send + Sync> {
+/// What makes a sheet of the present moment.
+pub(crate) fn sheets(gateway: Arc<Gateway>, countries: Countries, telemetry: Option<Arc<Telemetry>>) -> Sheets {
     let started = Timestamp::now().as_millisecond() as f64 / 1000.0;
-    let exposition = Exposition { role: Role::Gateway, version: env!("CARGO_PKG_VERSION"), started, countries };
-    Arc::new(move |format| {
+    let of = Exposition { role: Role::Gateway, version: env!("CARGO_PKG_VERSION"), started, countries };
+    Arc::new(move || {
         let mut gauges = gateway.gauges();
         gauges.process = process();
-        exposition.write(gateway.snapshot(), gauges, format)
+        gauges.telemetry_dropped = telemetry.as_ref().map_or(0, |telemetry| telemetry.dropped());
+        Sheet { of, snapshot: gateway.snapshot(), gauges }
     })
+}
+
+/// The page that Prometheus reads.
+pub(crate) fn page(sheets: Sheets) -> Arc<dyn Fn(Format) -> String + Send + Sync> {
+    Arc::new(move |format| {
+        let Sheet { of, snapshot, gauges } = sheets();
+        of.write(snapshot, gauges, format)
+    })
+}
+
+/// Tells the export of every request.
+pub(crate) struct Traces(pub(crate) Arc<Telemetry>);
+
+impl Tracer for Traces {
+    fn ended(&self, entry: &Entry<'_>, parent: Option<&str>) {
+        self.0.ended(entry, parent);
+    }
 }
 
 /// What the system knows of this process.

@@ -1,12 +1,14 @@
 //! `outgate quickstart`: a gateway, one exit and the console on this machine, with a line to paste.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outgate_console::{NewExit, NewKey, PlanPatch};
 use outgate_exit::{GatewayUrl, Token};
 use outgate_gateway::settings::{ExitDoorSettings, ListenerSettings};
 use outgate_store::{ExitState, KeyState, PlanName, PoolName};
+use outgate_telemetry::Telemetry;
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -22,13 +24,14 @@ const WHO: &str = "quickstart";
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Runs the command.
-pub(crate) async fn run(args: cli::Quickstart) -> ExitCode {
+pub(crate) async fn run(args: cli::Quickstart, telemetry: Option<Arc<Telemetry>>) -> ExitCode {
     let stop = asked_to_stop();
     // Everything but what the flags say is as in `outgate gateway`: the defaults under the environment.
-    let config = match config::from_environment() {
+    let mut config = match config::from_environment() {
         Ok(config) => config,
         Err(problems) => return wrong_config(&problems),
     };
+    config.seeing.metrics.telemetry = telemetry;
     match start(&args, config).await {
         Ok((station, local_exit, drain)) => {
             stop.await;

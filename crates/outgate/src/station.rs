@@ -11,7 +11,8 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, pages, router};
 use outgate_gateway::settings::{Counting, Settings};
-use outgate_gateway::{Bound, Gateway, Reconfigured, Running};
+use outgate_gateway::{Bound, Gateway, Reconfigured, Running, Tracer};
+use outgate_records::Records;
 use outgate_store::{Secret, Store};
 use ring::rand::SystemRandom;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 use crate::activation::Passed;
 use crate::config::{Console, Seeing, Signals};
 use crate::ledger::{self, LedgerSettings};
-use crate::metrics::page;
+use crate::metrics::{Traces, page, sheets};
 use crate::sight::sight;
 use crate::watch::Watching;
 use crate::{data, eprintln, failed, follow, tls};
@@ -60,6 +61,7 @@ impl Station {
         }
         settings.echo = Some(tls::echo(&data)?);
         settings.journal = Some(data.join("usage.journal"));
+        settings.tracer = metrics.telemetry.clone().map(|telemetry| Arc::new(Traces(telemetry)) as Arc<dyn Tracer>);
         let store: Arc<dyn Store> = ledger::open(&store, &data, &settings.name).await?;
         let snapshot = store.load(Timestamp::now()).await.map_err(|e| format!("the ledger can't be read: {e}"))?;
         // The console's address is taken before any client is served: a port in use ends the start, not the service.
@@ -69,9 +71,10 @@ impl Station {
             None => None,
         };
         let started_with = settings.clone();
+        let records = settings.records.as_ref().map(|records| Records::in_folder(&records.folder));
         let running = Gateway::start(settings, snapshot.clone(), store.clone(), passed.into_listeners())?;
         let watching = Watching::start(running.gateway.clone(), &data, &started_with.name, &signals);
-        let desk = Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now));
+        let desk = Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)).with_records(records);
         let desk = Arc::new(desk.watched_by(watching.watch()));
         let following = tokio::task::spawn_local(follow::follow(desk.clone()));
         let admin_token = admin_token()?;
@@ -83,11 +86,15 @@ impl Station {
         };
         console_file.write(&data).map_err(|e| format!("{}: {e}", data.join("console.json").display()))?;
         let (stop_console, stopped) = oneshot::channel::<()>();
+        let sheets = sheets(running.gateway.clone(), metrics.countries, metrics.telemetry.clone());
+        if let Some(telemetry) = metrics.telemetry.filter(|_| metrics.counting == Counting::On) {
+            telemetry.tell_metrics(sheets.clone());
+        }
         let shown = outgate_console::Metrics {
             desk: desk.clone(),
             admin: admin_token.hash(),
             token: metrics.token,
-            write: page(running.gateway.clone(), metrics.countries),
+            write: page(sheets.clone()),
         };
         let sight = sight(&running, &started_with, watching.watch());
         let shown = if metrics.counting == Counting::On { shown.route() } else { ExtraRoutes::new() };

@@ -13,6 +13,7 @@ use std::io;
 use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -40,6 +41,7 @@ const MOST_THREADS: usize = 16;
 pub struct Records {
     folder: PathBuf,
     threads: usize,
+    deadline: Option<Instant>,
 }
 
 /// A record that was looked for by its id.
@@ -74,12 +76,17 @@ impl Records {
     /// The records in a folder, which need not be there yet. They are read by as many threads as there are cores.
     pub fn in_folder(folder: &Path) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
-        Self { folder: folder.to_owned(), threads }
+        Self { folder: folder.to_owned(), threads, deadline: None }
     }
 
     /// The same, read by so many threads: one, where others need the cores.
     pub fn with_threads(self, threads: usize) -> Self {
         Self { threads, ..self }
+    }
+
+    /// The same, but what is not done by then fails as [`io::ErrorKind::TimedOut`].
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
     }
 
     /// Shows each wanted line of a stream, in the order of writing, which is that of the requests' ends.
@@ -109,7 +116,7 @@ impl Records {
         backwards.reverse();
         let work = |piece: &Piece, hand: &Hand<'_, VecDeque<Vec<u8>>>| {
             let mut last = VecDeque::new();
-            sift(piece, &sieve, hand, &mut |line, _| {
+            self.sift(piece, &sieve, hand, &mut |line, _| {
                 if last.len() >= limit {
                     last.pop_front();
                 }
@@ -137,7 +144,7 @@ impl Records {
         let sieve = Sieve::new(filter);
         let work = |piece: &Piece, hand: &Hand<'_, Summary>| {
             let mut summary = Summary::new(by, step);
-            sift(piece, &sieve, hand, &mut |_, glance| {
+            self.sift(piece, &sieve, hand, &mut |_, glance| {
                 summary.add(&glance);
                 ControlFlow::Continue(())
             })?;
@@ -177,7 +184,7 @@ impl Records {
 
     fn show(&self, pieces: &[Piece], filter: &Filter, show: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
         let sieve = Sieve::new(filter);
-        let work = |piece: &Piece, hand: &Hand<'_, Vec<u8>>| sift_in_batches(piece, &sieve, hand);
+        let work = |piece: &Piece, hand: &Hand<'_, Vec<u8>>| self.sift_in_batches(piece, &sieve, hand);
         in_order(pieces, self.threads, &work, &mut |batch| lines(&batch).try_for_each(&mut *show))
     }
 
@@ -190,7 +197,7 @@ impl Records {
         let filter = Filter::default();
         let sieve = Sieve::with_id(&filter, id);
         let work = |piece: &Piece, hand: &Hand<'_, Vec<u8>>| {
-            sift(piece, &sieve, hand, &mut |line, glance| match glance.request_id == id {
+            self.sift(piece, &sieve, hand, &mut |line, glance| match glance.request_id == id {
                 true => hand.over(line.to_vec()),
                 false => ControlFlow::Continue(()),
             })
@@ -210,6 +217,43 @@ impl Records {
         }
         Ok(None)
     }
+
+    /// Shows the wanted lines of a piece.
+    fn sift<T>(
+        &self,
+        piece: &Piece,
+        sieve: &Sieve<'_>,
+        hand: &Hand<'_, T>,
+        show: &mut dyn FnMut(&[u8], Glance<'_>) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        let mut blocks = piece.open()?;
+        while let Some(lines) = blocks.next()? {
+            if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            if hand.is_enough() || sieve.sift(lines, &mut |line, glance| show(line, glance)).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn sift_in_batches(&self, piece: &Piece, sieve: &Sieve<'_>, hand: &Hand<'_, Vec<u8>>) -> io::Result<()> {
+        let mut batch = Vec::new();
+        let mut wanted = ControlFlow::Continue(());
+        self.sift(piece, sieve, hand, &mut |line, _| {
+            batch.extend_from_slice(line);
+            batch.push(b'\n');
+            if batch.len() >= BATCH {
+                wanted = hand.over(std::mem::take(&mut batch));
+            }
+            wanted
+        })?;
+        if wanted.is_continue() && !batch.is_empty() {
+            let _enough = hand.over(batch);
+        }
+        Ok(())
+    }
 }
 
 /// When the request with an id began; none if the id is not one of this gateway's: 8 hex digits of Unix seconds and 16 at random.
@@ -217,39 +261,6 @@ fn began(id: &str) -> Option<Timestamp> {
     let is_own = id.len() == 24 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let seconds = id.get(..8).filter(|_| is_own).and_then(|seconds| u32::from_str_radix(seconds, 16).ok())?;
     Timestamp::from_second(i64::from(seconds)).ok()
-}
-
-/// Shows the wanted lines of a piece.
-fn sift<T>(
-    piece: &Piece,
-    sieve: &Sieve<'_>,
-    hand: &Hand<'_, T>,
-    show: &mut dyn FnMut(&[u8], Glance<'_>) -> ControlFlow<()>,
-) -> io::Result<()> {
-    let mut blocks = piece.open()?;
-    while let Some(lines) = blocks.next()? {
-        if hand.is_enough() || sieve.sift(lines, &mut |line, glance| show(line, glance)).is_break() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn sift_in_batches(piece: &Piece, sieve: &Sieve<'_>, hand: &Hand<'_, Vec<u8>>) -> io::Result<()> {
-    let mut batch = Vec::new();
-    let mut wanted = ControlFlow::Continue(());
-    sift(piece, sieve, hand, &mut |line, _| {
-        batch.extend_from_slice(line);
-        batch.push(b'\n');
-        if batch.len() >= BATCH {
-            wanted = hand.over(std::mem::take(&mut batch));
-        }
-        wanted
-    })?;
-    if wanted.is_continue() && !batch.is_empty() {
-        let _enough = hand.over(batch);
-    }
-    Ok(())
 }
 
 /// Lines without their ends.

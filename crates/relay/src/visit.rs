@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use outgate_client::connect::Timings;
 use outgate_client::engine::Attempt;
 use outgate_faults::{Fault, Slug};
 use outgate_meter::{Ended, Kind};
@@ -113,6 +114,12 @@ impl Visit {
         self.ended_by = None;
     }
 
+    /// How long its steps towards a proxy or target took.
+    pub(crate) fn took(&mut self, timings: &Timings) {
+        self.times.dns = timings.dns.unwrap_or_default();
+        self.times.connect = timings.total().saturating_sub(self.times.dns);
+    }
+
     /// Payload that moved.
     pub(crate) fn moved(&mut self, up: u64, down: u64) {
         self.bytes_up += up;
@@ -182,7 +189,7 @@ impl Drop for Visit {
         });
         let times = outgate_meter::Times {
             queue: self.pool().map(|_| self.times.queue),
-            dns: None,
+            dns: (!self.times.dns.is_zero()).then_some(self.times.dns),
             connect: (!self.times.connect.is_zero()).then_some(self.times.connect),
             first_byte: self.times.first_byte,
             total: self.pool().map(|_| total),

@@ -143,7 +143,10 @@ impl ForeignProxy {
             let port = free_port();
             let Start { executable, arguments, leftovers } = prepare(folder.path(), port);
             remove(&leftovers);
-            let mut daemon = Daemon::start(executable, &arguments, &[]);
+            // The folder of daemons is not in everybody's path.
+            let daemons = format!("/usr/sbin/{executable}");
+            let path = if Path::new(&daemons).exists() { &daemons } else { executable };
+            let mut daemon = Daemon::start(path, &arguments, &[]);
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             let listens = wait_for(&format!("{executable} to listen"), || {
                 if daemon.ended().is_some() {

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use outgate_records::Stream;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
-use crate::gateway_process::{address_in, read_lines};
+use crate::gateway_process::{address_in, read_records};
 use crate::patience::until;
 
 /// A running relay with records in a folder of its own.
@@ -42,10 +43,26 @@ impl RelayProcess {
         Self::start_in(folder, executable, [OsString::from("--config"), file.into()])
     }
 
+    /// Starts one from a file of this text that says where it listens.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    #[must_use]
+    pub fn configured_listening(executable: &str, text: &str) -> Self {
+        let folder = TempDir::new().expect("the machine has a temporary folder");
+        let file = folder.path().join("relay.toml");
+        std::fs::write(&file, text).expect("the folder is ours");
+        let arguments = [OsString::from("--config"), file.into()];
+        Self::run(folder, executable, &["relay", "--json"], arguments)
+    }
+
     fn start_in<A: Into<OsString>>(folder: TempDir, executable: &str, arguments: impl IntoIterator<Item = A>) -> Self {
-        let fixed = ["relay", "--listen", "127.0.0.1:0", "--json", "--data"].map(OsString::from);
-        let mut all = Vec::from(fixed);
-        all.push(folder.path().into());
+        Self::run(folder, executable, &["relay", "--json", "--listen", "127.0.0.1:0"], arguments)
+    }
+
+    fn run<A: Into<OsString>>(folder: TempDir, executable: &str, fixed: &[&str], arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut all: Vec<OsString> = fixed.iter().map(OsString::from).collect();
+        all.extend([OsString::from("--data"), folder.path().into()]);
         all.extend(arguments.into_iter().map(Into::into));
         let mut daemon = Daemon::start(executable, &all, &[("no_proxy", ""), ("NO_PROXY", "")]);
         let ready = daemon.line("the ready line", |line| serde_json::from_str::<Value>(line).ok());
@@ -84,8 +101,9 @@ impl RelayProcess {
     /// Every record so far, of failed authentication too.
     #[must_use]
     pub fn records(&self) -> Vec<Value> {
-        let mut records = read_lines(&self.data().join("records/access.jsonl"));
-        records.extend(read_lines(&self.data().join("records/auth.jsonl")));
+        let folder = self.data().join("records");
+        let mut records = read_records(&folder, Stream::Access);
+        records.extend(read_records(&folder, Stream::Auth));
         records
     }
 

@@ -13,7 +13,7 @@ use crate::score::{Score, Waste};
 use crate::world::{Answer, Job, Ms, World};
 
 pub(crate) fn now(ms: Ms) -> Now {
-    let wall = Timestamp::from_millisecond(1_700_000_000_000 + i64::try_from(ms).unwrap()).unwrap();
+    let wall = Timestamp::from_millisecond(1_700_000_000_000 + i64::try_from(ms).expect("in range")).expect("in range");
     Now { clock: Duration::from_millis(ms), wall }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn engine(mut world: World, jobs: &[Job], rules: Rules, seed: u64) ->
             continue;
         }
         if event == Event::Ends {
-            let (ticket, answer, proxy) = flying.remove(&id).unwrap();
+            let (ticket, answer, proxy) = flying.remove(&id).expect("in range");
             waste.learned(at, &key(proxy.0, ticket_session(&ticket).as_deref(), job), answer.finding.as_ref());
             let good = answer.finding.is_none();
             let outcome = outcome(answer);
@@ -123,7 +123,7 @@ pub(crate) fn simple(name: &'static str, mut world: World, jobs: &[Job], most: u
             answers.insert(id, answer);
             continue;
         }
-        let answer = answers.remove(&id).unwrap();
+        let answer = answers.remove(&id).expect("in range");
         waste.learned(at, &key(account, None, job), answer.finding.as_ref());
         match &answer.finding {
             None => score.ended(&world, job, Some(at)),
@@ -148,7 +148,7 @@ fn outcome(answer: Answer) -> Outcome {
 }
 
 fn ceil(at: Duration) -> Ms {
-    u64::try_from(at.as_micros().div_ceil(1000)).unwrap()
+    u64::try_from(at.as_micros().div_ceil(1000)).expect("in range")
 }
 
 fn key(account: usize, session: Option<&str>, job: &Job) -> crate::score::Key {

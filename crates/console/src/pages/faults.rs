@@ -12,7 +12,7 @@ use outgate_store::own::OwnFault;
 use super::Pages;
 use super::door::Operator;
 use super::frame::{LIVE, Page, Shown, Tab};
-use super::parts::{Tone, ago, badge, bar, outcome_tone, prose, slug as linked, table};
+use super::parts::{Tone, ago, badge, outcome_tone, prose, share, slug as linked, table};
 use super::range::Range;
 use super::words;
 use crate::problem::Problem;
@@ -87,7 +87,7 @@ impl Counted {
                 @for (layer, slugs) in &mut layers {
                     section aria-labelledby={ "layer-" (layer.name()) } {
                         h2 id={ "layer-" (layer.name()) } { (layer.name()) " " span.dim { (layer.meaning()) } }
-                        ({ slugs.sort_by_key(|(_, count)| std::cmp::Reverse(*count)); rows(slugs, all, self.requests) })
+                        ({ slugs.sort_by_key(|(_, count)| std::cmp::Reverse(*count)); rows(slugs, all, Some(self.requests)) })
                     }
                 }
             }
@@ -104,14 +104,15 @@ impl Counted {
         slugs.truncate(most);
         html! {
             @if slugs.is_empty() { p.empty { "Nothing went wrong." } } @else {
-                (rows(&slugs, all, self.requests))
+                (rows(&slugs, all, None))
                 @if more > 0 { p { a href="/faults" { (more) " more" } } }
             }
         }
     }
 }
 
-fn rows(slugs: &[(Slug, u64)], all: u64, requests: u64) -> Markup {
+/// With the number of all requests each has more columns.
+fn rows(slugs: &[(Slug, u64)], all: u64, requests: Option<u64>) -> Markup {
     table(
         "Faults",
         html! {
@@ -119,7 +120,10 @@ fn rows(slugs: &[(Slug, u64)], all: u64, requests: u64) -> Markup {
                 caption.hidden { "Faults and how often they occurred" }
                 thead { tr {
                     th scope="col" { "Fault" } th scope="col" { "Layer" } th.number scope="col" { "Times" } th scope="col" { "Of all faults" }
-                    th.number.minor scope="col" { "Of all requests" } th.minor scope="col" { "Who can fix it" } th.minor scope="col" { span.hidden { "Records" } }
+                    @if requests.is_some() {
+                        th.number.minor scope="col" { "Of all requests" } th.minor scope="col" { "Who can fix it" }
+                        th.minor scope="col" { span.hidden { "Records" } }
+                    }
                 } }
                 tbody { @for (slug, count) in slugs {
                     @let row = slug.row();
@@ -127,10 +131,12 @@ fn rows(slugs: &[(Slug, u64)], all: u64, requests: u64) -> Markup {
                         th scope="row" { (linked(row.name)) }
                         td { (badge(outcome_tone(row.name), row.layer.name())) }
                         td.number { (words::count(*count)) }
-                        td.share { (bar((*count as f64 / all.max(1) as f64).min(0.799))) span { (words::percent(*count as f64 / all.max(1) as f64)) } }
-                        td.number.minor { (words::percent(*count as f64 / requests.max(1) as f64)) }
-                        td.minor { (row.fixer.name()) }
-                        td.minor { a href={ "/requests?outcome=" (row.name) } { "requests" span.hidden { " that ended with " (row.name) } } }
+                        td.share { (share(*count as f64 / all.max(1) as f64)) span { (words::percent(*count as f64 / all.max(1) as f64)) } }
+                        @if let Some(requests) = requests {
+                            td.number.minor { (words::percent(*count as f64 / requests.max(1) as f64)) }
+                            td.minor { (row.fixer.name()) }
+                            td.minor { a href={ "/requests?outcome=" (row.name) } { "requests" span.hidden { " that ended with " (row.name) } } }
+                        }
                     }
                 } }
             }

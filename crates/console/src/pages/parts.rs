@@ -63,13 +63,24 @@ pub(super) fn outcome_tone(outcome: &str) -> Tone {
     }
 }
 
-/// A part of a whole as a bar; the words beside it say the same.
+/// How much of a limit is taken, as a bar; the words beside it say the same.
 pub(super) fn bar(part: f64) -> Markup {
-    let tone = match part {
-        full if full >= 0.95 => Tone::Bad,
-        high if high >= 0.8 => Tone::Warn,
-        _ => Tone::Quiet,
-    };
+    drawn(
+        part,
+        match part {
+            full if full >= 0.95 => Tone::Bad,
+            high if high >= 0.8 => Tone::Warn,
+            _ => Tone::Quiet,
+        },
+    )
+}
+
+/// A part of a whole as a bar, which is not bad for being long.
+pub(super) fn share(part: f64) -> Markup {
+    drawn(part, Tone::Quiet)
+}
+
+fn drawn(part: f64, tone: Tone) -> Markup {
     let width = format!("{:.1}", part.clamp(0.0, 1.0) * 100.0);
     html! {
         svg class={ "bar " (tone.class()) } viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" {

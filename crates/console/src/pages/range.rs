@@ -1,4 +1,4 @@
-//! How far back a page looks: an hour, a day, five weeks.
+//! How far back a page looks: ten minutes, an hour, a day, five weeks.
 
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use super::chart::Axis;
 /// A range that the history has buckets for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Range {
+    Minutes,
     Hour,
     Day,
     Weeks,
 }
 
 impl Range {
-    const ALL: [Self; 3] = [Self::Hour, Self::Day, Self::Weeks];
+    const ALL: [Self; 4] = [Self::Minutes, Self::Hour, Self::Day, Self::Weeks];
 
     /// What a query says; an hour if it says nothing that is one.
     pub(super) fn of(query: &[(String, String)]) -> Self {
@@ -28,15 +29,17 @@ impl Range {
 
     fn name(self) -> &'static str {
         match self {
+            Self::Minutes => "10m",
             Self::Hour => "1h",
             Self::Day => "24h",
             Self::Weeks => "35d",
         }
     }
 
-    /// `hour`, `24 hours`, `35 days`.
+    /// `10 minutes`, `hour`, `24 hours`, `35 days`.
     pub(super) fn words(self) -> &'static str {
         match self {
+            Self::Minutes => "10 minutes",
             Self::Hour => "hour",
             Self::Day => "24 hours",
             Self::Weeks => "35 days",
@@ -46,7 +49,7 @@ impl Range {
     /// Its buckets.
     pub(super) fn grain(self) -> Grain {
         match self {
-            Self::Hour => Grain::TenSeconds,
+            Self::Minutes | Self::Hour => Grain::TenSeconds,
             Self::Day => Grain::Minute,
             Self::Weeks => Grain::Hour,
         }
@@ -55,21 +58,30 @@ impl Range {
     /// Buckets that become one point of a chart: a screen has no more points than a few hundred.
     pub(super) fn together(self) -> usize {
         match self {
+            Self::Minutes => 1,
             Self::Hour => 3,
             Self::Day => 10,
             Self::Weeks => 6,
         }
     }
 
+    /// How many of them.
+    pub(super) fn buckets(self) -> usize {
+        match self {
+            Self::Minutes => 60,
+            Self::Hour | Self::Day | Self::Weeks => self.grain().kept(),
+        }
+    }
+
     /// When it begins.
     pub(super) fn since(self, now: Timestamp) -> Timestamp {
-        earlier(now, Duration::from_secs(self.grain().seconds().unsigned_abs() * self.grain().kept() as u64))
+        earlier(now, Duration::from_secs(self.grain().seconds().unsigned_abs() * self.buckets() as u64))
     }
 
     /// How its moments are written.
     pub(super) fn axis(self) -> Axis {
         match self {
-            Self::Hour | Self::Day => Axis::Clock,
+            Self::Minutes | Self::Hour | Self::Day => Axis::Clock,
             Self::Weeks => Axis::Day,
         }
     }

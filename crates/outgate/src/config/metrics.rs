@@ -1,16 +1,17 @@
 //! `[metrics]`: whether requests are counted, how they are shown, and who may see them from elsewhere.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use outgate_gateway::settings::Counting;
 use outgate_meter::Countries;
 use outgate_store::{Secret, SecretHash};
+use outgate_telemetry::Telemetry;
 
 use super::reader::Section;
 use super::{boolean, infallible};
 
 /// What the section says.
-#[derive(Clone, Copy)]
 pub(crate) struct Metrics {
     /// Whether requests are counted at all.
     pub(crate) counting: Counting,
@@ -18,6 +19,8 @@ pub(crate) struct Metrics {
     pub(crate) countries: Countries,
     /// Opens `/metrics` to other machines, beside the admin token.
     pub(crate) token: Option<SecretHash>,
+    /// Who exports it; that is not the file's to say.
+    pub(crate) telemetry: Option<Arc<Telemetry>>,
 }
 
 /// The shortest token that is no guess.
@@ -36,6 +39,7 @@ pub(super) fn metrics(mut section: Section) -> Metrics {
         counting: if enabled { Counting::On } else { Counting::Off },
         countries: if countries { Countries::Apart } else { Countries::Together },
         token,
+        telemetry: None,
     }
 }
 

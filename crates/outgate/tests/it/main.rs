@@ -1,7 +1,7 @@
 //! The binary from outside: real sockets, real processes, throw-away servers.
 //!
 //! What belongs where: `provocations` makes every fault of the catalogue happen and checks all its outputs; `matrix` does so by
-//! every way in;
+//! every way in; `blind` shows each answer that they get to the classifier;
 //! `documents` holds documents 000 and 001 against their dialects, row by row; `http` is forwarding by the
 //! rules of RFC 9110 and 9112; `failover` is exits that fail and sessions that move; `fleet` is pools, places, sessions and
 //! health with exits by the hundred; `agent` is `outgate exit` as a process; `geo` is where exits are by their addresses;
@@ -13,6 +13,7 @@
 
 mod agent;
 mod attack;
+mod blind;
 mod cluster;
 mod command;
 mod credentials;

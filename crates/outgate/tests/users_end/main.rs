@@ -1,7 +1,9 @@
 //! The user's end from outside: the real binary, real sockets, throw-away proxies and targets.
 
 mod doctor;
+mod explain;
 mod provocations;
+mod relay;
 
 /// The binary under test.
 const OUTGATE: &str = env!("CARGO_BIN_EXE_outgate");

@@ -1,4 +1,4 @@
-//! Dante, which speaks SOCKS5 and nothing else, broken in six ways.
+//! Dante, which speaks SOCKS5 and nothing else, broken in seven ways.
 
 use outgate_testkit::foreign_proxy::ForeignProxy;
 use outgate_testkit::origin::Origin;
@@ -9,7 +9,7 @@ const OPEN: &str = "clientmethod: none\nsocksmethod: none\nclient pass { from: 0
 const PASS: &str = "socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }\n";
 
 #[test]
-fn broken_in_six_ways() {
+fn broken_in_seven_ways() {
     let ward = Ward::new();
     let at = |scheme: &str, proxy: &ForeignProxy| format!("{scheme}://{}", proxy.address());
 
@@ -43,7 +43,13 @@ fn broken_in_six_ways() {
     ward.examine(&at("socks5h", &dante), &[]).says("source_denied account").mentions("127.0.0.1");
     drop(dante);
 
-    // 6. A rule against the target.
+    // 6. A rule against the target's port.
+    let rule = format!("socks block {{ from: 0.0.0.0/0 to: 0.0.0.0/0 port = {} }}\n", ward.target_port());
+    let dante = ForeignProxy::dante(&format!("{OPEN}{rule}{PASS}"));
+    ward.examine(&at("socks5h", &dante), &[]).says("port_denied operator").in_step(4);
+    drop(dante);
+
+    // 7. A rule against the target.
     let elsewhere = Origin::start_at("127.0.0.2:0".parse().expect("an address"));
     let rule = "socks block { from: 0.0.0.0/0 to: 127.0.0.2/32 }\n";
     let dante = ForeignProxy::dante(&format!("{OPEN}{rule}{PASS}"));

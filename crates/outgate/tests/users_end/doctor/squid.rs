@@ -1,6 +1,7 @@
 //! Squid, broken in eight ways.
 
 use outgate_testkit::foreign_proxy::ForeignProxy;
+use outgate_testkit::script::{Script, Step};
 
 use super::Ward;
 
@@ -72,6 +73,25 @@ fn broken_in_eight_ways() {
     // 8. It is gone.
     squid.kill();
     ward.examine(&at(&squid), &[]).says("proxy_refused you").in_step(1);
+}
+
+#[test]
+fn a_name_that_leads_elsewhere() {
+    // One port at two addresses: this machine's `localhost`, and what the proxy's hosts file makes of it.
+    let ward = Ward::new();
+    let port = ward.neutral.address().port();
+    let elsewhere = Script::start_at(
+        format!("127.0.0.2:{port}").parse().expect("an address"),
+        vec![Step::ReadHead, Step::Write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_vec()), Step::Close],
+    );
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let hosts = folder.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.2 localhost\n").expect("the folder is ours");
+    let squid = ForeignProxy::squid(&format!("hosts_file {}\n{OPEN}", hosts.display()));
+    let (target, neutral) = (ward.neutral(), ward.neutral().replace("localhost", "127.0.0.1"));
+    let visit = ward.examine(&format!("http://{}", squid.address()), &["--target", &target, "--neutral", &neutral]);
+    visit.says("dns_differs operator").in_step(4).mentions("127.0.0.1");
+    assert!(elsewhere.connections() > 0, "the proxy went there");
 }
 
 #[test]
