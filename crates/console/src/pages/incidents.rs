@@ -119,7 +119,7 @@ pub(super) fn card(incident: &Incident, now: Timestamp, whose: Whose) -> Markup 
                     Some(closed) => { ", ended " (time(closed)) " after " (words::long(words::since(incident.began, closed))) }
                     None => { ", " (words::long(words::since(incident.began, now))) " so far" }
                 }
-                @if !pools.is_empty() { " · pool " (pools.join(", ")) }
+                @match pools.as_slice() { [] => {}, [pool] => { " · pool " (pool) }, several => { " · pools " (several.join(", ")) } }
                 " · layer " (incident.layer().name())
             }
             @if whose == Whose::Operator { (inside(incident)) }

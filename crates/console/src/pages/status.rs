@@ -114,7 +114,7 @@ fn gateway(standing: &Standing, signals: &[Signal]) -> Component {
     let (health, what) = match (refusing, health) {
         (true, _) => (Health::Down, "New requests are refused."),
         (false, Health::Fine) => (Health::Fine, "Requests are taken."),
-        (false, worse) => (worse, "Requests are taken; see the incidents below."),
+        (false, worse) => (worse, "Requests are taken; see the open incident."),
     };
     Component { name: "Gateway".to_owned(), health, what: what.to_owned() }
 }
