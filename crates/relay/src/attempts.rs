@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use outgate_client::classify::Verdict;
-use outgate_client::engine::{Admission, Ask, Choice, Finding, Limited, Moment, Next, Outcome, ProxyId, Refusal, Request, Sent, Ticket};
+use outgate_client::engine::{
+    Admission, Ask, Choice, Finding, Limited, Moment, Next, Outcome, ProxyId, Refusal, Request, Sent, Ticket,
+};
 
 use crate::relay::Relay;
 use crate::visit::Visit;
