@@ -1,5 +1,5 @@
-//! Many requests at once, through two accounts with sessions: what one request learns spares the others.
-//! `cargo run -p outgate-client --example many -- URL PROXY [PROXY]`
+//! Fifty requests at once through a list of proxies: what one request learns spares the others.
+//! `cargo run -p outgate-client --example many -- URL PROXY [PROXY]…`
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program to look at")]
 
@@ -14,37 +14,39 @@ use outgate_client::sessions::Grammar;
 async fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let Some(url) = arguments.next() else {
-        eprintln!("usage: many URL PROXY [PROXY]");
+        eprintln!("usage: many URL PROXY [PROXY]…");
         return ExitCode::from(2);
     };
-    let mut builder = Client::builder().timeout(Duration::from_secs(30));
-    for (tier, proxy) in (0..).zip(arguments) {
-        match (Through::parse(&proxy), Grammar::of("outgate")) {
-            // The second is used while the first can't be.
-            (Ok(through), Some(grammar)) => builder = builder.through(through.sessions(grammar.clone(), 16).tier(tier)),
-            (Err(wrong), _) => {
-                eprintln!("the proxy's URL: {wrong}");
-                return ExitCode::from(2);
-            }
-            (_, None) => return ExitCode::FAILURE,
+    match many(&url, arguments).await {
+        Ok(outcomes) => {
+            println!("{outcomes:?}");
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            ExitCode::from(2)
         }
     }
-    let client = builder.build();
-    let calls: Vec<_> = (0..50)
-        .map(|_| {
-            let call = client.get(&url).fetch(1 << 20);
-            tokio::spawn(async move {
-                match call.await {
-                    Ok(answer) => answer.status().to_string(),
-                    Err(error) => error.slug().map_or_else(|| error.to_string(), |slug| slug.name().to_owned()),
-                }
-            })
-        })
-        .collect();
-    let mut outcomes = BTreeMap::<String, u32>::new();
-    for call in calls {
-        *outcomes.entry(call.await.unwrap_or_else(|error| error.to_string())).or_default() += 1;
+}
+
+/// How many requests ended how.
+pub(crate) async fn many(url: &str, proxies: impl Iterator<Item = String>) -> Result<BTreeMap<String, u32>, String> {
+    let mut builder = Client::builder().timeout(Duration::from_secs(30));
+    // Each is used while those before it can't be.
+    for (tier, proxy) in (0..).zip(proxies) {
+        let through = Through::parse(&proxy).map_err(|wrong| format!("the proxy's URL: {wrong}"))?;
+        let grammar = Grammar::of("outgate").ok_or("Outgate's own grammar is missing")?.clone();
+        builder = builder.through(through.sessions(grammar, 16).tier(tier));
     }
-    println!("{outcomes:?}");
-    ExitCode::SUCCESS
+    let client = builder.build();
+    let calls: Vec<_> = (0..50).map(|_| tokio::spawn(client.get(url).fetch(1 << 20))).collect();
+    let mut outcomes = BTreeMap::new();
+    for call in calls {
+        let outcome = match call.await.map_err(|error| error.to_string())? {
+            Ok(answer) => answer.status().to_string(),
+            Err(error) => error.slug().map_or_else(|| error.to_string(), |slug| slug.name().to_owned()),
+        };
+        *outcomes.entry(outcome).or_default() += 1;
+    }
+    Ok(outcomes)
 }

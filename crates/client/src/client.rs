@@ -308,28 +308,27 @@ impl Call {
             self.repeat
         };
         let asked = Asked { parts, body: self.body, target: Target::new(host, port), scheme };
-        Flight { client, request: Request::new(ask), ticket: None }.run(&asked, whole).await
+        Flight { client, request: Mutex::new(Request::new(ask)) }.run(&asked, whole).await
     }
 }
 
-/// A request between its attempts. An attempt that nobody waits for any more is given back.
+/// A request between its attempts.
 struct Flight {
     client: Client,
-    request: Request,
-    ticket: Option<Ticket>,
+    request: Mutex<Request>,
 }
 
 impl Flight {
-    async fn run(mut self, asked: &Asked, whole: Option<usize>) -> Result<Answer, Error> {
+    async fn run(self, asked: &Asked, whole: Option<usize>) -> Result<Answer, Error> {
         let mut last: Option<(Verdict, Option<ConnectReply>)> = None;
         loop {
             // Its own statement: nothing stays locked over a wait.
-            let admission = self.client.engine().admit(self.client.0.clock.now(), &mut self.request);
+            let admission = self.client.engine().admit(self.client.0.clock.now(), &mut self.request());
             match admission {
                 Admission::Wait(waiting) => self.sleep(waiting.until).await,
                 Admission::Refused(refusal) => return Err(Error::refused(refusal, last, self.attempts())),
                 Admission::Go(choice) => {
-                    let (next, mut tried) = self.attempt(choice, asked, whole).await?;
+                    let (next, mut tried) = self.race(choice, asked, whole).await?;
                     match next {
                         Next::Retry { at, .. } => {
                             // The answer that is not wanted is let go before the wait, and its connection with it.
@@ -350,9 +349,35 @@ impl Flight {
         }
     }
 
+    /// An attempt, and a second one beside it where the engine allows that and the first is slow. Whichever is done first counts;
+    /// the other is dropped, and so given up.
+    async fn race(&self, choice: Choice, asked: &Asked, whole: Option<usize>) -> Result<(Next, Tried), Error> {
+        let hedge_at = choice.hedge_at;
+        let mut first = Box::pin(self.attempt(choice, asked, whole));
+        let Some(at) = hedge_at else { return first.await };
+        tokio::select! {
+            biased;
+            ended = &mut first => return ended,
+            () = self.sleep(at) => {}
+        }
+        let second = self.client.engine().hedge(self.client.0.clock.now(), &mut self.request());
+        let Some(second) = second else { return first.await };
+        let mut second = Box::pin(self.attempt(second, asked, whole));
+        tokio::select! {
+            ended = &mut first => match ended {
+                Ok((Next::Pending, _)) => second.await,
+                ended => ended,
+            },
+            ended = &mut second => match ended {
+                Ok((Next::Pending, _)) => first.await,
+                ended => ended,
+            },
+        }
+    }
+
     /// One attempt, and what the engine says to it.
-    async fn attempt(&mut self, choice: Choice, asked: &Asked, whole: Option<usize>) -> Result<(Next, Tried), Error> {
-        let shared = self.client.0.clone();
+    async fn attempt(&self, choice: Choice, asked: &Asked, whole: Option<usize>) -> Result<(Next, Tried), Error> {
+        let shared = &self.client.0;
         let through = &shared.through[choice.proxy.0];
         let forwarded = asked.is_forwarded(&through.upstream);
         let origin = if forwarded { String::new() } else { asked.origin() };
@@ -361,13 +386,8 @@ impl Flight {
         let reuse = choice.connection == Connection::Any && asked.parts.method.is_idempotent();
         let free = if reuse { self.client.pool().take(&key) } else { None };
         let deadline = shared.clock.instant(choice.deadline);
-        self.ticket = Some(choice.ticket);
-        let (client, request, ticket) = (&self.client, &self.request, &self.ticket);
-        let opened = || {
-            if let Some(ticket) = ticket {
-                client.engine().opened(client.0.clock.now(), request, ticket);
-            }
-        };
+        let mut out = Out { flight: self, ticket: Some(choice.ticket) };
+        let opened = || out.opened();
         let mut tried = exchange::once(&shared.means, through, choice.session.as_deref(), asked, free, deadline, opened).await;
         if let (Some(line), Some(_)) = (tried.line.take(), &tried.answer) {
             self.client.pool().put(key, line);
@@ -386,8 +406,10 @@ impl Flight {
             headers: attempt::headers(&tried.headers),
             exit: tried.exit.clone(),
         };
-        let Some(ticket) = self.ticket.take() else { return Ok((Next::Done, tried)) };
-        let next = self.client.engine().report(now, &mut self.request, ticket, outcome);
+        let next = match out.ticket.take() {
+            Some(ticket) => self.client.engine().report(now, &mut self.request(), ticket, outcome),
+            None => Next::Done,
+        };
         match too_long {
             Some(most) => Err(Error::too_long(most, self.attempts())),
             None => Ok((next, tried)),
@@ -398,18 +420,36 @@ impl Flight {
         tokio::time::sleep_until(self.client.0.clock.instant(until).into()).await;
     }
 
+    /// Locked after the engine, never before it.
+    fn request(&self) -> MutexGuard<'_, Request> {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn attempts(&self) -> Vec<Attempt> {
-        self.request.attempts().to_vec()
+        self.request().attempts().to_vec()
     }
 }
 
-impl Drop for Flight {
+/// An attempt that is on its way. One that nobody waits for any more is given up.
+struct Out<'a> {
+    flight: &'a Flight,
+    ticket: Option<Ticket>,
+}
+
+impl Out<'_> {
+    fn opened(&self) {
+        if let Some(ticket) = &self.ticket {
+            let client = &self.flight.client;
+            client.engine().opened(client.0.clock.now(), &self.flight.request(), ticket);
+        }
+    }
+}
+
+impl Drop for Out<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            let now = self.client.0.clock.now();
-            // The engine of the same client: taken apart so that the request can be borrowed beside it.
-            let mut engine = self.client.0.engine.lock().unwrap_or_else(PoisonError::into_inner);
-            engine.abandon(now, &mut self.request, ticket);
+            let client = &self.flight.client;
+            client.engine().abandon(client.0.clock.now(), &mut self.flight.request(), ticket);
         }
     }
 }

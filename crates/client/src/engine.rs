@@ -176,12 +176,11 @@ impl Engine {
             }
         }
         let domain = Whose::Domain(request.domain.clone());
-        if let Some(gate) = self.gates.find(&domain) {
-            let place = request.place.as_ref().filter(|(place, _)| *place == domain).map(|(_, at)| *at);
-            if !gate.passes(now, place) {
-                let until = gate.until;
-                return Err(self.wait(now, request, domain, until));
-            }
+        if let Some(gate) = self.gates.find(&domain)
+            && !gate.passes(now, request.places.get(&domain).copied())
+        {
+            let until = gate.until;
+            return Err(self.wait(now, request, domain, until));
         }
         Ok(())
     }
@@ -205,7 +204,7 @@ impl Engine {
         {
             circuit.probe(now, ticket.serial, self.rules.attempt_timeout);
         }
-        request.place = None;
+        request.places.clear();
         request.flying += 1;
         let number = request.number();
         let hedge_at = match self.rules.hedging {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use outgate_client::classify::Provenance;
 use outgate_client::client::{Client, Through, Why};
 use outgate_client::connect::Trust;
-use outgate_client::engine::{GiveUp, NoAttempt};
+use outgate_client::engine::{GiveUp, Hedging, NoAttempt, Rules};
 use outgate_client::sessions::Grammar;
 use outgate_faults::Slug;
 use outgate_testkit::ca::{Ca, Validity};
@@ -168,6 +168,44 @@ async fn a_ban_moves_to_another_session_and_a_kept_one_stays() {
     let answer = client.get(&origin.url("/status/403")).session("me").send().await.expect("an answer");
     assert_eq!(answer.attempts().len(), 1);
     assert_eq!(proxy.heads().last().and_then(|head| login(head)).as_deref(), Some("key-session-me:secret"));
+}
+
+#[tokio::test]
+async fn a_slow_attempt_gets_another_beside_it_and_is_given_up() {
+    let origin = Origin::start();
+    // The first connection hangs until the end of the test; only a second attempt can answer.
+    let proxy = fails_first(Fate::Hangs);
+    let rules = Rules { hedging: Hedging::After(Duration::from_millis(50)), ..Rules::default() };
+    let through = Through::parse(&proxy.url()).expect("a URL").rotating();
+    let client = Client::builder().through(through).rules(rules).seed(1).build();
+    let answer = client.get(&origin.url("/ok")).send().await.expect("an answer");
+    assert_eq!((answer.status().as_u16(), proxy.heads().len()), (200, 2));
+    assert_eq!(answer.attempts().len(), 1, "the other was given up, and tells nothing");
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_gives_its_attempt_back() {
+    let proxy = FlakyProxy::start(|number, _| {
+        if number == 1 {
+            Fate::Hangs
+        } else {
+            Fate::answer(429, "Too Many Requests", "X-Proxy-Error: rate_limited\r\nRetry-After: 1")
+        }
+    });
+    let client = client(&proxy);
+    // After the wait the next one is the probe that all others wait for; its caller goes away.
+    let limited = client.get("http://a.example/").timeout(Duration::from_millis(500)).send().await.expect_err("limited");
+    assert_eq!(limited.slug(), Some(Slug::RateLimited));
+    let gone = tokio::spawn(client.get("http://a.example/").send());
+    while proxy.heads().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    gone.abort();
+    let _ = gone.await;
+    let begun = client.now();
+    let third = client.get("http://a.example/").timeout(Duration::from_millis(900)).send().await.expect_err("limited");
+    assert_eq!((third.attempts().len(), proxy.heads().len()), (1, 3));
+    assert!(third.attempts()[0].waited < Duration::from_millis(900) && client.now() > begun);
 }
 
 #[tokio::test]

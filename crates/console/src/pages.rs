@@ -42,11 +42,12 @@ use axum::http::Uri;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use outgate_store::SecretHash;
-use tokio::sync::Semaphore;
 
 use crate::desk::Desk;
 use crate::problem::Problem;
 use crate::sight::Sight;
+
+pub(crate) use frame::trouble;
 
 /// What every page has at hand.
 #[derive(Clone)]
@@ -56,15 +57,13 @@ pub(crate) struct Pages {
     token: SecretHash,
     logins: Arc<logins::Logins>,
     near: Arc<near::Near>,
-    searches: Arc<Semaphore>,
     /// Whether a log-in is offered here.
     signs_in: bool,
 }
 
 impl Pages {
     fn new(desk: Arc<Desk>, sight: Arc<Sight>, token: SecretHash, signs_in: bool) -> Self {
-        let searches = Arc::new(Semaphore::new(requests::SEARCHES));
-        Self { desk, sight, token, logins: Arc::default(), near: Arc::default(), searches, signs_in }
+        Self { desk, sight, token, logins: Arc::default(), near: Arc::default(), signs_in }
     }
 }
 

@@ -1,9 +1,8 @@
-//! What the pages look at beside the desk: the watch over the gateway, its records, and where it listens.
+//! What the pages look at beside the desk: the watch over the gateway, how it stands, and where it listens.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use outgate_meter::Gauges;
-use outgate_records::Records;
 use outgate_signals::Watch;
 
 /// What a gateway lets its pages see. Share it as `Arc<Sight>`.
@@ -14,8 +13,6 @@ pub struct Sight {
     pub watch: Arc<Mutex<Watch>>,
     /// How the gateway stands right now.
     pub gauges: Box<dyn Fn() -> Gauges + Send + Sync>,
-    /// Its records; none are kept without.
-    pub records: Option<Records>,
     /// URLs that clients can use as their proxy, without credentials: `http://127.0.0.1:8080`.
     pub proxies: Vec<String>,
 }

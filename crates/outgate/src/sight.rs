@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use outgate_console::Sight;
 use outgate_gateway::Running;
 use outgate_gateway::settings::Settings;
-use outgate_records::Records;
 use outgate_signals::Watch;
 
 /// What a gateway's pages see. `settings` are those that it was started with.
@@ -20,11 +19,5 @@ pub(crate) fn sight(running: &Running, settings: &Settings, watch: Arc<Mutex<Wat
         };
         format!("{scheme}://{address}")
     });
-    Arc::new(Sight {
-        name: settings.name.clone(),
-        watch,
-        gauges: Box::new(move || gateway.gauges()),
-        records: settings.records.as_ref().map(|records| Records::in_folder(&records.folder)),
-        proxies: proxies.collect(),
-    })
+    Arc::new(Sight { name: settings.name.clone(), watch, gauges: Box::new(move || gateway.gauges()), proxies: proxies.collect() })
 }

@@ -20,6 +20,8 @@ pub enum Fate {
     Resets,
     /// It is closed without an answer.
     Closes,
+    /// It is never answered, until the client goes away.
+    Hangs,
     /// It is served, but the answer to a plain request is cut by a reset after so many bytes.
     CutsAfter(usize),
 }
@@ -117,6 +119,12 @@ async fn serve(
         }
         Fate::Resets => client.set_zero_linger(),
         Fate::Closes => Ok(()),
+        Fate::Hangs => {
+            while client.read_buf(&mut read).await? > 0 {
+                read.clear();
+            }
+            Ok(())
+        }
     }
 }
 

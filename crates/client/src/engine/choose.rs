@@ -79,10 +79,9 @@ impl Engine {
                 until: Some(until),
             });
         }
-        let mine = request.place.as_ref().filter(|(place, _)| *place == whose).map(|(_, at)| *at);
-        let place = gate.queue(now, mine);
+        let place = gate.queue(now, request.places.get(&whose).copied());
         let limited = Limited { slug: Some(gate.slug), whose: whose.to_string() };
-        request.place = Some((whose, place));
+        request.places.insert(whose, place);
         Blocked::Wait(Waiting { until: place.min(request.ask.deadline), limited })
     }
 
@@ -135,8 +134,9 @@ impl Engine {
         let mut longest: Option<(Whose, Moment)> = None;
         for whose in self.holders(request, id) {
             let Some(gate) = self.gates.find(&whose) else { continue };
-            let place = request.place.as_ref().filter(|(place, _)| *place == whose).map(|(_, at)| *at);
-            if !gate.passes(now, place) && longest.as_ref().is_none_or(|(_, until)| gate.until > *until) {
+            if !gate.passes(now, request.places.get(&whose).copied())
+                && longest.as_ref().is_none_or(|(_, until)| gate.until > *until)
+            {
                 longest = Some((whose, gate.until));
             }
         }

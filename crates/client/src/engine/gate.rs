@@ -13,7 +13,7 @@ use super::now::Moment;
 use super::rules::Rules;
 
 /// How far apart waiters are told to ask again. Small: it orders them and is no pace.
-const STEP: Duration = Duration::from_millis(5);
+const STEP: Duration = Duration::from_millis(10);
 
 /// The pace after a first limit; each further one halves it, each success quickens it by a tenth.
 const FIRST_PACE: Duration = Duration::from_millis(10);

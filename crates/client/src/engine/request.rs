@@ -2,6 +2,8 @@
 
 use super::ask::Ask;
 use super::attempt::Attempt;
+use std::collections::BTreeMap;
+
 use outgate_faults::Slug;
 
 use super::now::Moment;
@@ -21,8 +23,8 @@ pub struct Request {
     pub(super) retries: Retries,
     /// When it first asked at all.
     pub(super) begun: Option<Moment>,
-    /// Its place in the queue of a limit.
-    pub(super) place: Option<(Whose, Moment)>,
+    /// Its places in the queues of limits: one who waits for two does not lose the one while it waits for the other.
+    pub(super) places: BTreeMap<Whose, Moment>,
     /// Attempts that are on their way: more than one only while it is hedged.
     pub(super) flying: u32,
     /// Proxies that failed it: others go first.
@@ -58,7 +60,7 @@ impl Request {
             asked: None,
             retries: Retries::default(),
             begun: None,
-            place: None,
+            places: BTreeMap::new(),
             flying: 0,
             failed: Vec::new(),
             spent: Vec::new(),

@@ -115,8 +115,8 @@ impl Mix {
     }
 }
 
-/// What the engine's numbers were chosen on.
-pub(crate) fn tuned() -> Vec<Mix> {
+/// What the engine's numbers were chosen on, or had been looked at before the last of them was.
+pub(crate) fn seen() -> Vec<Mix> {
     let calm = Mix::calm;
     vec![
         calm("calm"),
@@ -147,13 +147,6 @@ pub(crate) fn tuned() -> Vec<Mix> {
             ..calm("a rate just so, no wait named")
         },
         Mix { down: 6, nowhere: 2, well: 12, dead: 50, reset: 20, ..calm("many targets down") },
-    ]
-}
-
-/// What it had not seen.
-pub(crate) fn held_out() -> Vec<Mix> {
-    let calm = Mix::calm;
-    vec![
         Mix {
             accounts: 3,
             quota: Some(1500),
@@ -193,6 +186,56 @@ pub(crate) fn held_out() -> Vec<Mix> {
             per_second: 28,
             patience: 90_000,
             ..calm("scarce countries, tight rate")
+        },
+    ]
+}
+
+/// Written after the last number was chosen, and run as they are.
+pub(crate) fn held_out() -> Vec<Mix> {
+    let calm = Mix::calm;
+    vec![
+        Mix {
+            exits: 80,
+            dead: 300,
+            reset: 80,
+            refused: 10,
+            lost_answer: 8,
+            limits: Some((4, 3)),
+            bans: 2,
+            banned: 300,
+            post: 200,
+            well: 10,
+            per_second: 12,
+            ..calm("few exits, a third of them dead")
+        },
+        Mix {
+            accounts: 2,
+            quota: Some(800),
+            burst: Some((37_000, 5_000)),
+            rate: Some(Rate { per_second: 60, names_wait: false }),
+            bad_country: 80,
+            scarce_country: 60,
+            bad_port: 60,
+            down: 5,
+            nowhere: 4,
+            hiccups: 2,
+            maintained: 3,
+            per_second: 45,
+            ..calm("two accounts, much misuse, bursts")
+        },
+        Mix {
+            sessions: false,
+            burst: Some((20_000, 3_000)),
+            reset: 120,
+            lost_answer: 20,
+            bans: 8,
+            banned: 500,
+            target_names_wait: false,
+            limits: Some((2, 8)),
+            down: 1,
+            post: 300,
+            per_second: 20,
+            ..calm("half the exits banned, no sessions")
         },
     ]
 }

@@ -105,7 +105,7 @@ impl Score {
     }
 
     pub(crate) fn ended(&mut self, world: &World, job: &Job, well: Option<Ms>) {
-        if world.feasible(job) {
+        if world.feasible(job) && (well.is_some() || !world.lost.contains(&job.id)) {
             self.feasible += 1;
             if let Some(at) = well {
                 self.good += 1;
@@ -130,6 +130,12 @@ impl Score {
     /// Good ones among the feasible, in hundredths of a per cent.
     pub(crate) fn share(&self) -> u64 {
         self.good * 10_000 / self.feasible.max(1)
+    }
+
+    /// Good, attempts and wasted ones, as the documentation's table has them.
+    pub(crate) fn cells(&self) -> String {
+        let share = self.share();
+        format!("{}.{:02} % | {} | {}", share / 100, share % 100, self.attempts, self.wasted)
     }
 
     pub(crate) fn line(&self) -> String {

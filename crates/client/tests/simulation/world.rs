@@ -1,6 +1,6 @@
 //! A provider and its targets, as documents 000 to 004 describe their failures, in simulated time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use outgate_client::classify::{Provenance, Scope};
 use outgate_client::engine::{Finding, Sent};
@@ -88,7 +88,8 @@ pub(crate) struct World {
     arrivals: BTreeMap<(usize, usize), Vec<Ms>>,
     /// How often targets carried out each POST.
     pub(crate) posts: BTreeMap<usize, u32>,
-    pub(crate) served: u64,
+    /// POSTs that were carried out and whose answer was lost: nobody can finish them without doing them twice.
+    pub(crate) lost: BTreeSet<usize>,
 }
 
 impl World {
@@ -103,7 +104,7 @@ impl World {
             sessions: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             posts: BTreeMap::new(),
-            served: 0,
+            lost: BTreeSet::new(),
         }
     }
 
@@ -208,9 +209,11 @@ impl World {
         if job.post {
             *self.posts.entry(job.id).or_default() += 1;
         }
-        self.served += 1;
         if self.dice.hits(self.mix.lost_answer) {
             // It was carried out, and the answer got lost.
+            if job.post {
+                self.lost.insert(job.id);
+            }
             return no(took, Slug::TargetReset, None, Sent::Something);
         }
         Answer { opened: Some(setup), took, finding: None, sent: Sent::Something }

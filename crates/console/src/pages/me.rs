@@ -156,9 +156,9 @@ async fn rotated(pages: &Pages, stranger: &Stranger, key: &Key, present: &str, g
 
 /// `GET /me/requests/{id}`: the report of a request of this key.
 pub(super) async fn report(State(pages): State<Pages>, Owner(signed, key): Owner, Path(id): Path<String>) -> Shown {
-    let found = requests::find(&pages, &id).await?.filter(|found| found.record.key.as_deref() == Some(key.id.as_str()));
+    let record = requests::find(&pages, &id).await?.filter(|record| record.key.as_deref() == Some(key.id.as_str()));
     // Somebody else's request is as unknown as one that never was.
-    let found = found.ok_or_else(|| Problem::not_found("this key has no record of such a request"))?;
-    let body = requests::told(&pages.sight.name, &found.record, faults::Reader::Owner);
+    let record = record.ok_or_else(|| Problem::not_found("this key has no record of such a request"))?;
+    let body = requests::told(&record, faults::Reader::Owner);
     Ok(Page::owner(&pages, &signed, &key.id, format!("Request {id}")).show(body))
 }
