@@ -410,6 +410,19 @@ impl Flight {
             Some(ticket) => self.client.engine().report(now, &mut self.request(), ticket, outcome),
             None => Next::Done,
         };
+        if let Some(attempt) = self.request().attempts().last() {
+            tracing::debug!(
+                at = %attempt.at,
+                number = attempt.number,
+                proxy = attempt.proxy,
+                exit = attempt.exit,
+                target = attempt.target,
+                status = attempt.status,
+                outcome = attempt.slug.map_or("ok", |slug| slug.name()),
+                ms = attempt.took.as_millis(),
+                "attempt"
+            );
+        }
         match too_long {
             Some(most) => Err(Error::too_long(most, self.attempts())),
             None => Ok((next, tried)),

@@ -105,7 +105,13 @@ async fn a_body_that_breaks_off_is_fetched_again_and_never_looks_whole() {
     let error = answer.bytes(1 << 20).await.expect_err("a body that breaks off");
     assert!(matches!(error.why(), Why::BrokeOff(_)), "{error:?}");
 
-    let error = client(&serves()).get(&origin.url("/bytes/20000")).fetch(1000).await.expect_err("too long");
+    // Where it can't be asked for again it is an error, not a short answer.
+    let proxy = fails_first(Fate::CutsAfter(5000));
+    let error = client(&proxy).post(&origin.url("/bytes/20000"), "x").fetch(1 << 20).await.expect_err("a cut body");
+    assert!(matches!(error.why(), Why::Failed(GiveUp::NotRepeatable)), "{error:?}");
+
+    let proxy = serves();
+    let error = client(&proxy).get(&origin.url("/bytes/20000")).fetch(1000).await.expect_err("too long");
     assert!(matches!(error.why(), Why::TooLong(1000)), "{error:?}");
 }
 

@@ -98,7 +98,7 @@ fn document_004_every_weekday_morning() {
         for (((nine, eleven), (opened, first)), (closed, incident)) in mornings.iter().zip(opened).zip(closed) {
             let (fired, ended) = (opened - nine, closed - eleven);
             assert!((1..=60).contains(&fired), "seed {seed}: fired after {fired} s");
-            assert!((0..=600).contains(&ended), "seed {seed}: closed {ended} s after it ended");
+            assert!((0..=600).contains(&ended), "seed {seed}: closed {ended} s after it ended: {:#?}", incident.signals);
             println!("seed {seed}: fired {fired} s after nine, closed {ended} s after eleven: {}", incident.headline());
             assert_eq!(first.id, incident.id);
             assert_eq!((incident.cause, incident.layer()), (Cause::Targets, Layer::Target));
