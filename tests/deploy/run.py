@@ -38,7 +38,7 @@ def main():
     parser.add_argument("--outgate", default=ROOT / "target/debug/outgate", type=Path)
     parser.add_argument("--prometheus", default="", help="where prometheus and promtool are, if not on the path")
     options = parser.parse_args()
-    tool = lambda name: str(Path(options.prometheus) / name) if options.prometheus else name
+    tool = lambda name: str((Path(options.prometheus) / name).resolve()) if options.prometheus else name
     promtool(tool("promtool"), "check", "rules", "outgate.rules.yml")
     promtool(tool("promtool"), "check", "config", "prometheus.yml")
     promtool(tool("promtool"), "test", "rules", "outgate.rules.test.yml", "outgate.rules.week.test.yml")
