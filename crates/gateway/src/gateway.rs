@@ -230,11 +230,6 @@ impl Gateway {
         self.writer.as_ref().map_or(0, |writer| writer.dropped())
     }
 
-    /// Whether records can't be written now.
-    pub(crate) fn records_fail(&self) -> bool {
-        self.writer.as_ref().is_some_and(|writer| writer.health().failing.is_some())
-    }
-
     fn records_kept(&self) -> RecordsKept {
         let Some(health) = self.writer.as_ref().map(|writer| writer.health()) else { return RecordsKept::Off };
         let lost = health.too_fast + health.refused;

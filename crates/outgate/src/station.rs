@@ -96,7 +96,7 @@ impl Station {
             token: metrics.token,
             write: page(sheets.clone()),
         };
-        let sight = sight(&running, &started_with, watching.watch());
+        let sight = sight(&running, &started_with);
         let shown = if metrics.counting == Counting::On { shown.route() } else { ExtraRoutes::new() };
         let pages = pages::router(desk.clone(), sight.clone(), admin_token.hash());
         let routes = router(desk.clone(), admin_token.hash(), shown.merge(pages));

@@ -335,6 +335,7 @@ mod tests {
             exit: Some("exit"),
             gateway: Some("gateway"),
             proxy: Some("proxy"),
+            bypass: Some("bypass"),
             country: Some("us"),
             session: Some("session"),
             session_moved: Some("before"),

@@ -146,6 +146,11 @@ impl Running {
 }
 
 impl Relay {
+    /// A request is no longer in flight.
+    pub(crate) fn leave(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+    }
+
     /// A new request id: 8 hex digits of Unix seconds, so that ids sort by time, and 16 at random.
     pub(crate) fn request_id(&self) -> String {
         let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -42,6 +42,8 @@ pub(crate) struct Visit {
     pub(crate) attempts: u16,
     pub(crate) times: Times,
     pub(crate) tries: Vec<Try>,
+    /// A look at the relay itself is no request of a program: it is neither recorded nor counted.
+    own: bool,
 }
 
 /// What requests that went past the upstreams are counted under.
@@ -75,6 +77,7 @@ impl Visit {
             attempts: 0,
             times: Times::default(),
             tries: Vec::new(),
+            own: false,
         }
     }
 
@@ -112,6 +115,12 @@ impl Visit {
     /// It ended as it should.
     pub(crate) fn complete(&mut self) {
         self.ended_by = None;
+    }
+
+    /// It is a look at the relay itself.
+    pub(crate) fn is_own(&mut self) {
+        self.own = true;
+        self.relay.leave();
     }
 
     /// How long its steps towards a proxy or target took.
@@ -154,8 +163,11 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
+        if self.own {
+            return;
+        }
         let relay = &self.relay;
-        relay.in_flight.set(relay.in_flight.get().saturating_sub(1));
+        relay.leave();
         let total = self.began.elapsed();
         relay.recorder.borrow_mut().write(&Entry {
             time: self.time,

@@ -18,8 +18,8 @@ use crate::slice::Slice;
 use crate::standing::Standing;
 use crate::window::{Reach, Window};
 
-/// A pool that had no exits for so long is not missed any more.
-const MISSED_FOR: Duration = Duration::from_secs(7 * 86_400);
+/// A pool that had no exits for so long is not missed any more: it was taken down, not lost.
+const MISSED_FOR: Duration = Duration::from_secs(86_400);
 /// Steps without an observation that are made up for: an hour's, which is as far back as any rule looks.
 const MISSED_MOST: i64 = 360;
 /// So long after a start exits may take to come back.

@@ -41,6 +41,11 @@ impl Reach {
         Self::over(rules.window.max(Rules::JUMP_WINDOW), rules)
     }
 
+    /// For what is well again: as few as say something.
+    pub(crate) fn of_newest(rules: &Rules) -> Self {
+        Self { samples: rules.samples, ..Self::of(rules) }
+    }
+
     fn over(window: Duration, rules: &Rules) -> Self {
         Self { least: slices(window), most: slices(rules.look_back.max(window)), samples: rules.samples * AMPLE }
     }

@@ -29,8 +29,10 @@ pub(crate) fn said(evidence: &Evidence<'_>) -> Option<Verdict> {
 /// The field that every answer of Outgate's has, in every dialect.
 fn by_field(evidence: &Evidence<'_>) -> Option<Verdict> {
     let slug = Slug::parse(&evidence.headers.first("X-Proxy-Error")?)?;
-    // Others use the field's name too, with words of their own.
-    let ours = evidence.headers.has("X-Outgate-Request-Id");
+    // Others use the field's name too, with words of their own. And an answer that was passed on by nobody we know (ours are told
+    // by who is asked, without Via) may be a target's, which that one would not have stripped.
+    let passed_on = evidence.way == Way::Forwarded && evidence.provider.is_none() && evidence.headers.has("Via");
+    let ours = evidence.headers.has("X-Outgate-Request-Id") && !passed_on;
     let confidence = if ours { Confidence::Certain } else { Confidence::Likely };
     Some(Verdict::new(slug, provenance(slug), confidence, format!("X-Proxy-Error says {slug}")))
 }

@@ -22,6 +22,10 @@ impl<K: Ord + Clone, V: Ends> Kept<K, V> {
         Self { map: BTreeMap::new(), most: most.max(1) }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
     pub(super) fn find(&self, key: &K) -> Option<&V> {
         self.map.get(key)
     }

@@ -83,8 +83,10 @@ impl Engine {
         }
         let proxy = &self.proxies[ticket.proxy.0];
         match finding.scope {
+            // A provider without a wait to name often says the same of a target that is down: one such answer is no limit.
             Scope::Account if finding.slug == Slug::NoExit => {
-                Some(Whose::Wish(proxy.account.clone(), request.ask.targeting.clone()))
+                let wish = Whose::Wish(proxy.account.clone(), request.ask.targeting.clone());
+                (named || self.many_silent(&wish)).then_some(wish)
             }
             Scope::Account => Some(Whose::Account(proxy.account.clone())),
             Scope::Upstream => Some(Whose::Proxy(ticket.proxy, proxy.name.clone())),
@@ -94,10 +96,34 @@ impl Engine {
                 _ => Some(Whose::Lane(ticket.proxy, ticket.session.clone(), request.domain.clone())),
             },
             Scope::Domain | Scope::Target => {
-                let many = self.silent.find(&request.domain).is_some_and(|silent| silent.in_a_row + 1 >= self.rules.in_a_row);
-                (named || many).then(|| Whose::Domain(request.domain.clone()))
+                let domain = Whose::Domain(request.domain.clone());
+                (named || self.many_silent(&domain)).then_some(domain)
             }
             Scope::Request => None,
+        }
+    }
+
+    /// Whether one more limit that names no wait makes as many in a row as are believed.
+    fn many_silent(&self, whose: &Whose) -> bool {
+        self.silent.find(whose).is_some_and(|silent| silent.in_a_row + 1 >= self.rules.in_a_row)
+    }
+
+    /// Counts limits that name no wait, in a row.
+    fn count_silent(&mut self, now: Moment, request: &Request, ticket: &Ticket, finding: Option<&Finding>, far: Reach) {
+        let account = self.proxies[ticket.proxy.0].account.clone();
+        let wish = Whose::Wish(account, request.ask.targeting.clone());
+        let domain = Whose::Domain(request.domain.clone());
+        let unnamed = |slug| finding.is_some_and(|finding| finding.slug == slug && finding.wait.is_none());
+        for (whose, again, over) in
+            [(wish, unnamed(Slug::NoExit), far >= Reach::Exit), (domain, unnamed(Slug::TargetUnavailable), far == Reach::Target)]
+        {
+            if again {
+                let silent = self.silent.enter(now, whose, || Silent { in_a_row: 0, seen: now });
+                silent.in_a_row = silent.in_a_row.saturating_add(1);
+                silent.seen = now;
+            } else if over {
+                self.silent.remove(&whose);
+            }
         }
     }
 
@@ -199,14 +225,7 @@ impl Engine {
     }
 
     fn domain(&mut self, now: Moment, request: &mut Request, ticket: &Ticket, finding: Option<&Finding>, far: Reach) {
-        let silence = finding.is_some_and(|finding| finding.slug == Slug::TargetUnavailable && finding.wait.is_none());
-        if silence {
-            let silent = self.silent.enter(now, request.domain.clone(), || Silent { in_a_row: 0, seen: now });
-            silent.in_a_row = silent.in_a_row.saturating_add(1);
-            silent.seen = now;
-        } else if far == Reach::Target {
-            self.silent.remove(&request.domain);
-        }
+        self.count_silent(now, request, ticket, finding, far);
         let others_get_through = self.health[ticket.proxy.0].well.is_some_and(|well| well >= ticket.began);
         let blamed = finding.filter(|finding| blames_domain(finding) || (may_be_domain(finding) && others_get_through));
         request.blamed = blamed.map(|finding| finding.slug);
@@ -301,7 +320,7 @@ impl Engine {
     }
 }
 
-/// Answers 503 of a domain that name no wait, in a row.
+/// Answers that state a limit and name no wait, in a row.
 #[derive(Debug)]
 pub(super) struct Silent {
     in_a_row: u32,

@@ -29,7 +29,8 @@ pub struct Rules {
     pub budget: BudgetRules,
     /// The circuit breaker of each domain.
     pub breaker: BreakerRules,
-    /// Failures of one proxy in a row, without a success, that hold it; and answers 503 of one domain that name no wait.
+    /// Failures of one proxy in a row, without a success, that hold it; and answers that state a limit but name no wait, of
+    /// one domain (503) or of one account (no exit).
     pub in_a_row: u32,
     /// The first hold of a proxy that failed so often; doubled by each probe that fails.
     pub hold: Duration,

@@ -27,7 +27,7 @@ pub(super) async fn show(
     let now = pages.desk.now();
     let range = Range::of(&query);
     let slots = slots(&pages, range, now);
-    let (signals, open, latest) = pages.sight.watch(|watch| {
+    let (signals, open, latest) = pages.desk.watch(|watch| {
         let open: Vec<_> = watch.incidents().filter(|incident| incident.is_open()).cloned().collect();
         let latest = watch.history().since(Range::Hour.grain(), outgate_store::earlier(now, RECENT)).cloned().collect::<Vec<_>>();
         (watch.signals(), open, latest)
@@ -134,7 +134,7 @@ fn slots(pages: &Pages, range: Range, now: Timestamp) -> Slots {
     let first = last - count as i64 + 1;
     let moment = |number: i64| Timestamp::from_second(number * width).unwrap_or(now);
     let mut slots = vec![None; count];
-    pages.sight.watch(|watch| {
+    pages.desk.watch(|watch| {
         for bucket in watch.history().since(grain, moment(first)) {
             let number = bucket.start.as_second().div_euclid(width) - first;
             if let Some(slot) = usize::try_from(number).ok().and_then(|number| slots.get_mut(number)) {

@@ -1,11 +1,10 @@
 //! The pages without a browser: who gets in, what a forged form does, what everybody may see.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use outgate_console::{Desk, Server, Sight, pages};
 use outgate_meter::Gauges;
-use outgate_signals::{Rules, Watch};
 use outgate_store::live::Live;
 use outgate_store::memory::Memory;
 use outgate_store::{SecretHash, Snapshot};
@@ -17,12 +16,7 @@ use crate::gateway::{TOKEN, Told, now};
 async fn serve(which: impl FnOnce(Arc<Desk>, Arc<Sight>) -> outgate_console::ExtraRoutes) -> SocketAddr {
     let live = Arc::new(Told::default()) as Arc<dyn Live>;
     let desk = Desk::new(Arc::new(Memory::new()), live, &Snapshot::default(), Arc::new(now));
-    let sight = Sight {
-        name: "gw1".into(),
-        watch: Arc::new(Mutex::new(Watch::new(Rules::default()))),
-        gauges: Box::new(Gauges::default),
-        proxies: vec!["http://127.0.0.1:8080".into()],
-    };
+    let sight = Sight { name: "gw1".into(), gauges: Box::new(Gauges::default), proxies: vec!["http://127.0.0.1:8080".into()] };
     let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
     let address = server.address();
     let routes = which(Arc::new(desk), Arc::new(sight));

@@ -68,7 +68,7 @@ const SIGNALS: &[Column] = &[
     Column::left("OF", |row| (text(row, "of"), Paint::None)),
     Column::left("STATE", |row| (text(row, "state"), paint(row))),
     Column::right("VALUE", |row| (amount(row, "value"), paint(row))),
-    Column::right("THRESHOLD", |row| (amount(row, "threshold"), Paint::None)),
+    Column::right("THRESHOLD", |row| (threshold(row), Paint::None)),
     Column::left("SINCE", |row| (time(row, "since"), Paint::None)),
     Column::left("NOTE", |row| (text(row, "note"), Paint::Quiet)),
 ];
@@ -133,7 +133,7 @@ fn told(incident: &Value, colour: Colour) -> String {
     lines.push(heading("Signals"));
     for part in incident["signals"].as_array().into_iter().flatten() {
         let (name, of) = (text(part, "signal"), text(part, "of"));
-        let (worst, threshold) = (amount(part, "worst"), amount(part, "threshold"));
+        let (worst, threshold) = (amount(part, "worst"), threshold(part));
         let (raised, cleared) = (time(part, "raised"), time(part, "cleared"));
         lines.push(format!("  {name} ({of}): worst {worst}, threshold {threshold}, raised {raised}, cleared {cleared}"));
     }
@@ -164,6 +164,11 @@ fn amount(row: &Value, field: &str) -> String {
         (Some(value), None) => value.to_string(),
         (None, _) => "-".to_owned(),
     }
+}
+
+/// What is so or not has no threshold.
+fn threshold(row: &Value) -> String {
+    if row["unit"] == "flag" { "-".to_owned() } else { amount(row, "threshold") }
 }
 
 fn paint(row: &Value) -> Paint {

@@ -76,8 +76,8 @@
   }
 
   function keepOpen(part, next) {
-    const open = new Set([...part.querySelectorAll("details[open]")].map((details) => details.id));
-    for (const details of next.querySelectorAll("details")) details.open = open.has(details.id);
+    const before = new Map([...part.querySelectorAll("details[id]")].map((details) => [details.id, details.open]));
+    for (const details of next.querySelectorAll("details[id]")) details.open = before.get(details.id) ?? details.open;
   }
 
   wait();

@@ -12,13 +12,13 @@ use outgate_testkit::dead::RefusingPort;
 use outgate_testkit::gateway_process::{GatewayProcess, Quickstart};
 use outgate_testkit::origin::Origin;
 use outgate_testkit::patience::{until, wait_for};
-use outgate_testkit::wire::{Expect, Reply, Wire};
+use outgate_testkit::wire::{Credentials, Expect, Reply, Wire};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::OUTGATE;
-use crate::provocations::outputs::{ask, connect, get, id, login, quickstart};
+use crate::provocations::outputs::{ask, connect, connect_as, get, id, login, quickstart};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -63,12 +63,16 @@ async fn a_record_says_how_long_each_step_took_and_which_trace_it_belongs_to() {
 
 #[tokio::test]
 async fn the_body_that_a_dialect_prescribes_is_recorded_as_it_was_sent() {
-    let gateway = Quickstart::new(OUTGATE).args(["--dialect", "atlasvpn"]).start();
-    let (_, reply) = connect(&gateway, "", "127.0.0.1:25").await;
+    let gateway = Quickstart::new(OUTGATE).args(["--dialect", "proxies.fo"]).start();
+    let wrong = Credentials { user: gateway.told("key_id"), password: "wrong" };
+    let (_, reply) = connect_as(&gateway, wrong, "127.0.0.1:80").await;
     let record = gateway.record(&id(&reply)).await;
-    assert_eq!(record["outcome"], "port_denied");
-    assert_eq!(record["told"].as_str(), Some(reply.text().trim_end()), "{record}");
-    assert_ne!(record["told"], record["sentence"]);
+    assert_eq!(
+        (record["outcome"].as_str(), reply.text().trim_end()),
+        (Some("credentials_wrong"), "Incorrect username or password")
+    );
+    assert_eq!(record["told"], "Incorrect username or password", "{record}");
+    assert_eq!(record["sentence"], "wrong key or secret");
 }
 
 #[tokio::test]
@@ -197,13 +201,12 @@ async fn logs_follow_what_is_written() {
         Daemon::start(OUTGATE, &arguments, &[])
     };
     let mut follower = follow(&["--since", "1h"]);
-    let next = |follower: &mut Daemon| {
-        follower.line("a record", |line| Some(serde_json::from_str::<Value>(line).ok()?["request_id"].as_str()?.to_owned()))
-    };
-    assert_eq!(next(&mut follower), id(&before), "what was there is shown first");
+    let shows = |follower: &mut Daemon, id: &str| follower.line("the record", |line| line.contains(id).then_some(()));
+    shows(&mut follower, &id(&before));
     let (wire, after) = connect(&gateway, "", "echo.outgate:80").await;
     drop(wire);
-    assert_eq!(next(&mut follower), id(&after));
+    shows(&mut follower, &id(&after));
+    assert_eq!(follower.stdout().lines().count(), 2, "each once");
     follower.signal(Signal::TERM);
 }
 

@@ -164,6 +164,7 @@ async fn the_relay_says_how_it_stands() {
         (&1.into(), &1.into(), &"ok".into()),
         "{status}"
     );
+    assert_eq!((&status["in_flight"], &status["requests"]), (&0.into(), &1.into()), "a look at it is none: {status}");
     let metrics = own("/metrics").await;
     let line = format!(
         "outgate_requests_total{{protocol=\"http\",kind=\"forward\",pool=\"http://{}\",outcome=\"ok\",layer=\"\"}} 1",
