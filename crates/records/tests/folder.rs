@@ -13,7 +13,7 @@ use outgate_records::{Entry, Filter, Recorder, Records, Stage, Stream, Times, Tr
 
 fn entry<'a>(id: &'a str, key: &'a str) -> Entry<'a> {
     Entry {
-        time: "2026-11-21T18:00:00.123Z".parse().expect("it is there"),
+        time: "2026-11-21T18:00:00.123Z".parse().expect("a time"),
         request_id: id,
         trace_id: None,
         key: Some(key),
@@ -54,18 +54,18 @@ fn ids(records: &Records, stream: Stream) -> Vec<String> {
         ids.push(id_of(line));
         ControlFlow::Continue(())
     });
-    each.expect("it is there");
+    each.expect("they can be read");
     ids
 }
 
 fn id_of(line: &[u8]) -> String {
-    outgate_records::Record::parse(line).expect("it is there").request_id
+    outgate_records::Record::parse(line).expect("a record").request_id
 }
 
 #[test]
 fn what_is_written_is_read_and_found_in_its_stream() {
-    let folder = tempfile::tempdir().expect("it is there");
-    let writer = Writer::open(folder.path(), Keep::default()).expect("it is there");
+    let folder = tempfile::tempdir().unwrap();
+    let writer = Writer::open(folder.path(), Keep::default()).unwrap();
     let mut recorder = Recorder::new(Some(writer.clone()));
     let wrong = raise::credentials_wrong();
     for number in 0..1000 {
@@ -81,31 +81,31 @@ fn what_is_written_is_read_and_found_in_its_stream() {
     let expected: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
     assert_eq!(ids(&records, Stream::Access), expected);
     assert_eq!(ids(&records, Stream::Auth), ["wrong"]);
-    let newest = records.newest(Stream::Access, &Filter::default(), 3).expect("it is there");
+    let newest = records.newest(Stream::Access, &Filter::default(), 3).unwrap();
     assert_eq!(newest.iter().map(|record| record.request_id.as_str()).collect::<Vec<_>>(), ["999", "998", "997"]);
-    assert!(records.newest(Stream::Access, &Filter::default(), 0).expect("it is there").is_empty());
+    assert!(records.newest(Stream::Access, &Filter::default(), 0).unwrap().is_empty());
 
-    let found = find(folder.path(), "wrong").expect("it is there").expect("it is there");
+    let found = find(folder.path(), "wrong").unwrap().unwrap();
     assert_eq!((found.stream, found.record.slug()), (Stream::Auth, Some(Slug::CredentialsWrong)));
-    assert_eq!(find(folder.path(), "500").expect("it is there").expect("it is there").record.key.as_deref(), Some("k1"));
-    assert!(find(folder.path(), "none").expect("it is there").is_none());
-    assert!(find(&folder.path().join("none"), "500").expect("it is there").is_none(), "a folder that is not there has none");
+    assert_eq!(find(folder.path(), "500").unwrap().unwrap().record.key.as_deref(), Some("k1"));
+    assert!(find(folder.path(), "none").unwrap().is_none());
+    assert!(find(&folder.path().join("none"), "500").unwrap().is_none(), "a folder that is not there has none");
 }
 
 #[test]
 fn live_plain_and_sealed_files_are_one_in_the_order_of_writing() {
-    let folder = tempfile::tempdir().expect("it is there");
-    let put = |name: &str, text: &[u8]| fs::write(folder.path().join(name), text).expect("it is there");
-    put("access-2026-11-21T16.jsonl.zst", &zstd::encode_all((line("a") + &line("b")).as_bytes(), 1).expect("it is there"));
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &[u8]| fs::write(folder.path().join(name), text).unwrap();
+    put("access-2026-11-21T16.jsonl.zst", &zstd::encode_all((line("a") + &line("b")).as_bytes(), 1).unwrap());
     put("access-2026-11-21T17.jsonl", (line("c") + "{\"half\":").as_bytes());
     put("access-2026-11-21T17-2.jsonl", (line("d") + "no record\n" + &line("e")).as_bytes());
     put("access.jsonl", line("f").as_bytes());
     for threads in [1, 3] {
         let records = Records::in_folder(folder.path()).with_threads(threads);
         assert_eq!(ids(&records, Stream::Access), ["a", "b", "c", "d", "e", "f"]);
-        let newest = records.newest(Stream::Access, &Filter::default(), 4).expect("it is there");
+        let newest = records.newest(Stream::Access, &Filter::default(), 4).unwrap();
         assert_eq!(newest.iter().map(|record| record.request_id.as_str()).collect::<Vec<_>>(), ["f", "e", "d", "c"]);
-        let summary = records.summarize(Stream::Access, &Filter::default(), By::Outcome, Step::Total).expect("it is there");
+        let summary = records.summarize(Stream::Access, &Filter::default(), By::Outcome, Step::Total).unwrap();
         assert_eq!((summary.all.requests, summary.groups().len()), (6, 1));
     }
     let late = Records::in_folder(folder.path()).until(Instant::now() - Duration::from_secs(1));
@@ -120,8 +120,8 @@ fn live_plain_and_sealed_files_are_one_in_the_order_of_writing() {
 
 #[test]
 fn records_are_counted_by_what_they_have_in_common() {
-    let folder = tempfile::tempdir().expect("it is there");
-    let writer = Writer::open(folder.path(), Keep::default()).expect("it is there");
+    let folder = tempfile::tempdir().unwrap();
+    let writer = Writer::open(folder.path(), Keep::default()).unwrap();
     let mut recorder = Recorder::new(Some(writer.clone()));
     let failed = raise::dns_timeout("example.com");
     for (number, key) in ["k1", "k1", "k2", "k1"].into_iter().enumerate() {
@@ -132,7 +132,7 @@ fn records_are_counted_by_what_they_have_in_common() {
     recorder.hand_over();
     writer.close();
     let records = Records::in_folder(folder.path());
-    let summary = |by| records.summarize(Stream::Access, &Filter::default(), by, Step::Setup).expect("it is there");
+    let summary = |by| records.summarize(Stream::Access, &Filter::default(), by, Step::Setup).unwrap();
     let groups = |by| {
         let summary = summary(by);
         let groups = summary.groups().into_iter().map(|(name, group)| (name.to_owned(), group.requests, group.failed));
@@ -148,12 +148,12 @@ fn records_are_counted_by_what_they_have_in_common() {
     assert_eq!(groups(By::Hour), [group("2026-11-21T18", 4, 1)]);
     let all = summary(By::Key).all;
     assert_eq!((all.bytes_up, all.bytes_down, all.took.count(), all.took.most()), (40, 80, 4, 4000));
-    assert_eq!(records.summarize(Stream::Access, &Filter::default(), By::Key, Step::Tls).expect("it is there").all.took.quantile(0.5), None);
+    assert_eq!(records.summarize(Stream::Access, &Filter::default(), By::Key, Step::Tls).unwrap().all.took.quantile(0.5), None);
 }
 
 fn append(folder: &Path, text: &str) {
     let file = fs::OpenOptions::new().create(true).append(true).open(folder.join("access.jsonl"));
-    file.and_then(|mut file| file.write_all(text.as_bytes())).expect("it is there");
+    file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the folder is ours");
 }
 
 fn polled(follow: &mut Follow) -> Vec<String> {
@@ -162,26 +162,26 @@ fn polled(follow: &mut Follow) -> Vec<String> {
         ids.push(id_of(line));
         ControlFlow::Continue(())
     });
-    assert!(polled.expect("it is there").is_continue());
+    assert!(polled.expect("it can be read").is_continue());
     ids
 }
 
 #[test]
 fn a_stream_is_followed_from_file_to_file() {
-    let folder = tempfile::tempdir().expect("it is there");
+    let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let records = Records::in_folder(folder);
-    let mut from_nothing = records.follow(Stream::Access).expect("it is there");
+    let mut from_nothing = records.follow(Stream::Access).unwrap();
     assert!(polled(&mut from_nothing).is_empty());
     append(folder, &line("a"));
-    let mut from_now = records.follow(Stream::Access).expect("it is there");
+    let mut from_now = records.follow(Stream::Access).unwrap();
     let mut before = Vec::new();
     let mut from_all = records
         .each_and_follow(Stream::Access, &Filter::default(), &mut |line| {
             before.push(id_of(line));
             ControlFlow::Continue(())
         })
-        .expect("it is there");
+        .unwrap();
     assert!(before.is_empty(), "the live file comes with the first poll");
     assert_eq!(
         (polled(&mut from_nothing), polled(&mut from_now), polled(&mut from_all)),
@@ -192,15 +192,15 @@ fn a_stream_is_followed_from_file_to_file() {
     append(folder, &(whole.clone() + half));
     assert_eq!(polled(&mut from_now), ["b"]);
     // The writer takes back half a line, and another is written in its place.
-    let file = fs::OpenOptions::new().write(true).open(folder.join("access.jsonl")).expect("it is there");
-    file.set_len((line("a") + &whole).len() as u64).expect("it is there");
+    let file = fs::OpenOptions::new().write(true).open(folder.join("access.jsonl")).unwrap();
+    file.set_len((line("a") + &whole).len() as u64).unwrap();
     assert!(polled(&mut from_now).is_empty());
     append(folder, &line("c"));
     assert_eq!(polled(&mut from_now), ["c"]);
 
     // The hour ends; what was written last before is not missed.
     append(folder, &line("d"));
-    fs::rename(folder.join("access.jsonl"), folder.join("access-2026-11-21T18.jsonl")).expect("it is there");
+    fs::rename(folder.join("access.jsonl"), folder.join("access-2026-11-21T18.jsonl")).unwrap();
     assert_eq!(polled(&mut from_now), ["d"]);
     append(folder, &line("e"));
     assert_eq!(polled(&mut from_now), ["e"]);
@@ -211,7 +211,7 @@ fn a_stream_is_followed_from_file_to_file() {
             past.push(id_of(line));
             ControlFlow::Continue(())
         })
-        .expect("it is there");
+        .unwrap();
     past.extend(polled(&mut follow));
     assert_eq!(past, ["a", "b", "c", "d", "e"]);
 }
@@ -219,12 +219,12 @@ fn a_stream_is_followed_from_file_to_file() {
 /// Another event loop must be able to go on while the disk hangs: records are dropped, and counted.
 #[test]
 fn who_hands_over_never_waits() {
-    let folder = tempfile::tempdir().expect("it is there");
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.jsonl");
     // Whoever writes into a full pipe waits.
-    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).expect("it is there");
-    let reader = fs::OpenOptions::new().read(true).write(true).open(&path).expect("it is there");
-    let writer = Writer::open(folder.path(), Keep::default()).expect("it is there");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+    let reader = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let writer = Writer::open(folder.path(), Keep::default()).unwrap();
     let mut recorder = Recorder::new(Some(writer.clone()));
     let mut written = 0;
     while writer.health().too_fast == 0 {
@@ -239,10 +239,10 @@ fn who_hands_over_never_waits() {
         let mut sink = vec![0; 1 << 20];
         let mut lines = 0;
         while lines + 100 < written / 2 {
-            let read = std::io::Read::read(&mut reader, &mut sink).expect("it is there");
+            let read = std::io::Read::read(&mut reader, &mut sink).unwrap();
             lines += sink[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
         }
     });
     drop(recorder);
-    drained.join().expect("it is there");
+    drained.join().unwrap();
 }
