@@ -114,8 +114,8 @@ fn forwarded(evidence: &Evidence<'_>, status: u16, known: Option<&foreign::Known
             {
                 return by_proxy;
             }
-            let others = by_proxy.fits;
-            origin::said(evidence, status, Confidence::Guess, "nothing shows who said it").or(&others)
+            let by_target = origin::said(evidence, status, Confidence::Guess, "nothing shows who said it");
+            if by_target.is_fine() { by_target } else { by_target.or(&by_proxy.fits) }
         }
     }
 }

@@ -9,7 +9,8 @@ pub(crate) mod own;
 mod pages;
 pub(crate) mod plans;
 mod reports;
-mod requests;
+pub(crate) mod requests;
+mod signals;
 mod who;
 
 use std::net::IpAddr;
@@ -25,6 +26,7 @@ use outgate_store::SecretHash;
 use serde_json::json;
 
 use crate::desk::{Desk, DeskError};
+use crate::pages::trouble as pages_trouble;
 use crate::problem::Problem;
 use idempotency::{Answered, once};
 
@@ -68,6 +70,9 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/health", get(reports::health))
+        .route("/v1/signals", get(signals::list))
+        .route("/v1/incidents", get(signals::incidents))
+        .route("/v1/incidents/{id}", get(signals::incident))
         .route_layer(from_fn_with_state(answered, once))
         .route_layer(from_fn_with_state(lock, require_token))
         .with_state(desk)
@@ -75,7 +80,7 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/openapi.json", get(openapi::show))
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
         .merge(extra)
-        .fallback(async |uri: Uri| Problem::no_such_route(uri.path()))
+        .fallback(nothing_there)
         .method_not_allowed_fallback(async |method: Method| Problem::method_not_allowed(method.as_str()))
         .layer(from_fn(private))
 }
@@ -107,6 +112,14 @@ fn check_token(desk: &Desk, headers: &HeaderMap, source: IpAddr, token: SecretHa
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let given = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7);
     given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")).map(|(_, token)| token)
+}
+
+/// Says that there is nothing, to a program or to a person.
+async fn nothing_there(headers: HeaderMap, uri: Uri) -> Response {
+    let problem = Problem::no_such_route(uri.path());
+    let reads_pages =
+        headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"));
+    if reads_pages { pages_trouble(&problem) } else { problem.into_response() }
 }
 
 /// Answers may carry a secret that is shown once: nothing on the way keeps them, unless they say themselves that it may.

@@ -4,6 +4,7 @@ use outgate_client::classify::{Breakage, Confidence, Manner, Phase as At, Proven
 use outgate_client::connect::{SocksRefusal, Upstream};
 use outgate_faults::{Layer, Slug};
 
+use crate::advice;
 use crate::chart::Chart;
 use crate::diagnosis::{Diagnosis, Whose};
 use crate::exchange::{self, Ended, Exchange, broken};
@@ -33,6 +34,10 @@ pub(crate) enum Speaker {
 impl Suspect<'_, '_> {
     /// What is wrong. One or two more requests may be made to find out.
     pub(crate) async fn diagnose(&self) -> Diagnosis {
+        advice::fitting(self.found().await, self.proxied)
+    }
+
+    async fn found(&self) -> Diagnosis {
         let direct_works = self.direct.is_some_and(Exchange::is_good);
         let (speaker, verdict) = self.verdict();
         if let Some(reply) = self.proxied.reply()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use outgate_client::connect::{Scheme, Upstream};
+use outgate_faults::Slug;
 use rustls::RootCertStore;
 
 use crate::exchange::{Exchange, Means};
@@ -62,6 +63,8 @@ pub(crate) struct Chart<'a> {
     pub(crate) target_direct: Option<Exchange>,
     /// And through it.
     pub(crate) target: Option<Exchange>,
+    /// What the classifier called a failure of the goal, and what experiments showed it to be.
+    pub(crate) refined: Option<(Slug, Slug)>,
     /// What sampling showed.
     pub(crate) sampling: Option<Sampling>,
 }
@@ -80,6 +83,7 @@ impl<'a> Chart<'a> {
             neutral: None,
             target_direct: None,
             target: None,
+            refined: None,
             sampling: None,
         }
     }

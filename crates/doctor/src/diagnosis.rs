@@ -4,6 +4,31 @@ use outgate_client::classify::Confidence;
 use outgate_faults::{Fixer, Slug};
 use serde::{Serialize, Serializer};
 
+/// The names that are no slugs; docs/doctor.md has a line for each.
+pub const OWN_NAMES: &[&str] = &[
+    "unreadable_url",
+    "unencoded_credentials",
+    "wrong_port",
+    "wrong_scheme",
+    "not_a_proxy",
+    "captive_portal",
+    "credentials_on_target",
+    "encoded_twice",
+    "percent_not_encoded",
+    "credentials_with_blanks",
+    "login_unsupported",
+    "no_way_out",
+    "intercepted",
+    "dns_differs",
+    "resolved_here",
+    "clock_skew",
+    "intermittent",
+    "intermittent_by_exit",
+    "worsening",
+    "slow",
+    "unexpected_answer",
+];
+
 /// Who can end it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Whose {
@@ -148,6 +173,7 @@ impl Diagnosis {
         sentence: impl Into<String>,
         next: impl Into<String>,
     ) -> Self {
+        debug_assert!(OWN_NAMES.contains(&name), "{name} is in no documentation");
         Diagnosis {
             name,
             fault,

@@ -17,6 +17,7 @@
 //! To add a check: 1. a line in the table of `checks`; 2. its arm in `make`; 3. a proxy that is broken like that in
 //! `crates/outgate/tests/users_end/doctor`.
 
+mod advice;
 mod answer;
 mod blame;
 mod certificate;
@@ -39,7 +40,7 @@ pub mod thresholds;
 mod verdict;
 
 pub use chart::{Case, USUAL_PORTS};
-pub use diagnosis::{Diagnosis, Harm, Whose};
+pub use diagnosis::{Diagnosis, Harm, OWN_NAMES, Whose};
 pub use look::roots;
 pub use proxy_url::{Flaw, ProxyUrl, Unreadable};
 pub use report::{Finding, Health, Report, State, Timing, Verdict};

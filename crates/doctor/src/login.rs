@@ -6,6 +6,7 @@ use outgate_client::classify::{Breakage, Confidence, Manner, Phase as At, Way};
 use outgate_client::connect::{ConnectReply, Credentials, SocksRefusal, Upstream};
 use outgate_faults::{Layer, Slug};
 
+use crate::advice;
 use crate::blame::{Speaker, Suspect, names_itself};
 use crate::chart::Chart;
 use crate::checks::Check;
@@ -37,7 +38,8 @@ async fn judge(chart: &Chart<'_>, upstream: &Upstream, neutral: &Exchange) -> Fi
             && slug.row().layer != Layer::Origin
         {
             let sentence = format!("the proxy refuses the login: {}", verdict.sentence());
-            return sourced(finding, neutral).points_to(Diagnosis::fault(slug, verdict.confidence, sentence));
+            let diagnosis = Diagnosis::fault(slug, verdict.confidence, sentence);
+            return sourced(finding, neutral).points_to(advice::fitting(diagnosis, neutral));
         }
         return match upstream.credentials() {
             None => missing(chart, neutral, finding),
@@ -55,7 +57,8 @@ async fn judge(chart: &Chart<'_>, upstream: &Upstream, neutral: &Exchange) -> Fi
         && matches!(slug.row().layer, Layer::Auth | Layer::Plan | Layer::Targeting)
     {
         let sentence = format!("the proxy takes the login, and refuses: {}", verdict.sentence());
-        return sourced(bad(neutral.words()), neutral).points_to(Diagnosis::fault(slug, verdict.confidence, sentence));
+        let diagnosis = Diagnosis::fault(slug, verdict.confidence, sentence);
+        return sourced(bad(neutral.words()), neutral).points_to(advice::fitting(diagnosis, neutral));
     }
     accepted(chart, upstream)
 }

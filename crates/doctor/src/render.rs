@@ -7,7 +7,7 @@ use outgate_client::classify::Confidence;
 use crate::chart::Case;
 use crate::checks::{Check, Step};
 use crate::proxy_url::{ProxyUrl, shown};
-use crate::report::{Finding, Health, Report, State, Timing, milliseconds};
+use crate::report::{Finding, Health, Report, State, Timing, shown_time};
 
 /// Whether colours are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,15 +169,6 @@ fn wrap(text: &str, indent: usize) -> String {
         column += length;
     }
     out
-}
-
-fn shown_time(time: std::time::Duration) -> String {
-    let ms = milliseconds(time);
-    match ms {
-        _ if ms < 10.0 => format!("{ms:.1} ms"),
-        _ if ms < 10_000.0 => format!("{ms:.0} ms"),
-        _ => format!("{:.1} s", ms / 1000.0),
-    }
 }
 
 #[cfg(test)]

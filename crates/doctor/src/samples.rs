@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use outgate_client::classify::Confidence;
 use outgate_client::connect::Upstream;
-use outgate_faults::Slug;
+use outgate_faults::{Layer, Slug};
 use serde::{Serialize, Serializer};
 
 use crate::Progress;
@@ -16,7 +16,7 @@ use crate::checks::Check;
 use crate::diagnosis::{Diagnosis, Harm, Whose};
 use crate::exchange::{self, Ended, Exchange};
 use crate::proxy_url::printable;
-use crate::report::{Finding, State, milliseconds};
+use crate::report::{Finding, State, milliseconds, shown_time};
 use crate::thresholds::{self, Phase};
 
 /// Fields in which proxies name the exit they took.
@@ -193,7 +193,10 @@ fn sample(chart: &Chart<'_>, upstream: &Upstream, exchange: &Exchange) -> Sample
         _ => false,
     });
     let outcome = match suspect.verdict().1.slug {
-        Some(slug) if !(same_as_direct && slug.row().layer == outgate_faults::Layer::Origin) => slug.name().to_owned(),
+        Some(slug) if !(same_as_direct && slug.row().layer == Layer::Origin) => match chart.refined {
+            Some((called, known)) if called == slug => known.name().to_owned(),
+            _ => slug.name().to_owned(),
+        },
         _ => "ok".to_owned(),
     };
     Sample { at: exchange.at, time: exchange.time(Phase::Total).unwrap_or_default(), exit: exit(exchange), outcome }
@@ -291,7 +294,7 @@ pub(crate) fn speed(chart: &Chart<'_>) -> Finding {
     if handshake > thresholds::TLS_HANDSHAKE {
         slow.push("a TLS handshake is over 500 ms: handshakes time out under load");
     }
-    let says = format!("mean {:.0} ms, slowest {:.0} ms", milliseconds(mean), milliseconds(p99));
+    let says = format!("mean {}, slowest {}", shown_time(mean), shown_time(p99));
     if slow.is_empty() {
         return Finding::new(Check::Speed, State::Good, says);
     }
@@ -303,7 +306,7 @@ pub(crate) fn speed(chart: &Chart<'_>) -> Finding {
     for line in &slow {
         finding = finding.detail(*line);
     }
-    let past = direct_time.map(|time| format!("; past the proxy it takes {:.0} ms", milliseconds(time))).unwrap_or_default();
+    let past = direct_time.map(|time| format!("; past the proxy it takes {}", shown_time(time))).unwrap_or_default();
     let sentence = format!("requests through the proxy are slow: {}{past}", slow.join("; "));
     let next = if own {
         "It is slow past the proxy, too: the target, or this machine's line. Raise timeouts, send less at once."

@@ -95,6 +95,9 @@ pub(crate) async fn target_proxied(chart: &mut Chart<'_>) -> Finding {
     };
     let proxied = exchange::through(&upstream, site, &chart.means).await;
     let finding = compared(chart, &upstream, site, &proxied).await;
+    let suspect = Suspect { chart, upstream: &upstream, site, proxied: &proxied, direct: chart.target_direct.as_ref() };
+    let called = suspect.verdict().1.slug;
+    chart.refined = called.zip(finding.diagnosis.as_ref().and_then(|diagnosis| diagnosis.fault));
     chart.target = Some(proxied);
     finding
 }
@@ -217,7 +220,7 @@ pub(crate) async fn names(chart: &Chart<'_>) -> Finding {
         return Finding::new(
             Check::Names,
             State::Good,
-            format!("{here}; by that address the proxy is answered the same as by name"),
+            format!("{here}; asked for that address the proxy brings the same answer"),
         );
     }
     let sentence = format!(

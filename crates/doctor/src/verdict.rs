@@ -68,7 +68,9 @@ mod tests {
     fn finding(check: Check, state: State, name: Option<(&'static str, Harm)>) -> Finding {
         let finding = Finding::new(check, state, "x");
         match name {
-            Some((name, harm)) => finding.points_to(Diagnosis::own(name, None, Whose::You, "", "").harming(harm)),
+            Some((name, harm)) => {
+                finding.points_to(Diagnosis { name, ..Diagnosis::own("slow", None, Whose::You, "", "").harming(harm) })
+            }
             None => finding,
         }
     }

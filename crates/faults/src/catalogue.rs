@@ -3,7 +3,8 @@
 use crate::axes::{Fixer, Lasting, Layer, Raised, Retry, Seen, SocksReply, Wait};
 use crate::{ErrorType, Row};
 
-/// Raised once something can fail inside a request that no other row names; so far every error has its own.
+/// A gateway raises it once something can fail inside a request that no other row names; so far every error has its own. The relay has
+/// it where only a mistake in its own code could lead, which no test can provoke.
 const SAFETY_NET: Raised = Raised::NotYet("safety net");
 
 impl Slug {

@@ -7,6 +7,7 @@ mod reader;
 mod readings;
 mod records;
 pub(crate) mod relay;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +33,7 @@ use crate::tls::Clients;
 pub(crate) use console::Console;
 pub(crate) use metrics::Metrics;
 pub(crate) use readings::Readings;
+pub(crate) use signals::Signals;
 
 use reader::Section;
 
@@ -46,8 +48,8 @@ pub(crate) struct Config {
     pub(crate) store: LedgerSettings,
     /// Where the console is, and the status page for the public.
     pub(crate) console: Console,
-    /// What is counted, and who may see it.
-    pub(crate) metrics: Metrics,
+    /// What is counted, watched and shown.
+    pub(crate) seeing: Seeing,
     /// The gateway, but for its name when the file has none.
     pub(crate) settings: Settings,
     /// Whether a name was given.
@@ -56,6 +58,14 @@ pub(crate) struct Config {
     pub(crate) records_named: bool,
     /// Every setting that was given, for comparison with another reading.
     pub(crate) readings: Readings,
+}
+
+/// What is counted, watched and shown.
+pub(crate) struct Seeing {
+    /// What is counted, and who may see it.
+    pub(crate) metrics: Metrics,
+    /// What is too slow, too full or fails too often, and whom it is told.
+    pub(crate) signals: Signals,
 }
 
 /// The `OUTGATE_*` variables of this process.
@@ -135,6 +145,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let geo = geo(root.section("geo"));
     let records = records::records(root.section("records"), &data);
     let metrics = metrics::metrics(root.section("metrics"));
+    let signals = signals::signals(root.section("signals"));
     let named = name.is_some();
     let settings = Settings {
         name: name.unwrap_or_default(),
@@ -164,7 +175,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         data,
         store,
         console,
-        metrics,
+        seeing: Seeing { metrics, signals },
         settings,
         named,
         records_named: records.folder_named,

@@ -20,6 +20,8 @@ mod sight;
 mod station;
 mod store_command;
 mod tls;
+mod watch;
+mod webhook;
 
 use std::future::Future;
 use std::io::IsTerminal;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
             let watched = reload::Watched::new(&args.config);
             match config::load(&args.config) {
                 Ok(mut config) => told("outgate=info,warn", |telemetry| {
-                    config.metrics.telemetry = telemetry;
+                    config.seeing.metrics.telemetry = telemetry;
                     run_gateway::run(args, config, watched)
                 }),
                 Err(problems) => wrong_config(&problems),

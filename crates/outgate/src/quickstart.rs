@@ -31,7 +31,7 @@ pub(crate) async fn run(args: cli::Quickstart, telemetry: Option<Arc<Telemetry>>
         Ok(config) => config,
         Err(problems) => return wrong_config(&problems),
     };
-    config.metrics.telemetry = telemetry;
+    config.seeing.metrics.telemetry = telemetry;
     match start(&args, config).await {
         Ok((station, local_exit, drain)) => {
             stop.await;
@@ -59,7 +59,7 @@ async fn start(args: &cli::Quickstart, config: config::Config) -> Result<(Statio
         args.data.clone(),
         config.store,
         Console { address: args.console, ..config.console },
-        config.metrics,
+        config.seeing,
         settings,
         config.named,
         Passed::none(),

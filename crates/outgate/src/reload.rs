@@ -61,7 +61,7 @@ impl Reload {
         let changed = self.readings.changed(&config.readings);
         let (fixed, changed): (Vec<String>, Vec<String>) = changed.into_iter().partition(|setting| is_fixed(setting));
         let drain = config.settings.timeouts.drain;
-        let listeners = station.reconfigure(config.settings).await.map_err(|why| vec![why])?;
+        let listeners = station.reconfigure(config.settings, &config.seeing.signals).await.map_err(|why| vec![why])?;
         self.readings = config.readings.keeping(&fixed, &self.readings);
         self.drain = drain;
         let ledger = station

@@ -36,7 +36,7 @@ pub(crate) async fn run(args: cli::Gateway, config: Config, watched: Watched) ->
     let mut reload = Reload::new(args.config.clone(), &config);
     let watched = (!args.no_watch).then_some(watched);
     let station =
-        match Station::start(config.data, config.store, config.console, config.metrics, config.settings, config.named, passed)
+        match Station::start(config.data, config.store, config.console, config.seeing, config.settings, config.named, passed)
             .await
         {
             Ok(station) => station,

@@ -1,15 +1,13 @@
 //! What the console's pages look at, taken from the running gateway.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use outgate_console::Sight;
 use outgate_gateway::Running;
 use outgate_gateway::settings::Settings;
-use outgate_records::Records;
-use outgate_signals::Watch;
 
 /// What a gateway's pages see. `settings` are those that it was started with.
-pub(crate) fn sight(running: &Running, settings: &Settings, watch: Arc<Mutex<Watch>>) -> Arc<Sight> {
+pub(crate) fn sight(running: &Running, settings: &Settings) -> Arc<Sight> {
     let gateway = running.gateway.clone();
     let listeners = settings.listeners.iter().zip(&running.bound.listeners);
     let proxies = listeners.map(|(listener, address)| {
@@ -20,11 +18,5 @@ pub(crate) fn sight(running: &Running, settings: &Settings, watch: Arc<Mutex<Wat
         };
         format!("{scheme}://{address}")
     });
-    Arc::new(Sight {
-        name: settings.name.clone(),
-        watch,
-        gauges: Box::new(move || gateway.gauges()),
-        records: settings.records.as_ref().map(|records| Records::in_folder(&records.folder)),
-        proxies: proxies.collect(),
-    })
+    Arc::new(Sight { name: settings.name.clone(), gauges: Box::new(move || gateway.gauges()), proxies: proxies.collect() })
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -13,7 +13,6 @@ use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, pages, router};
 use outgate_gateway::settings::{Counting, Settings};
 use outgate_gateway::{Bound, Gateway, Reconfigured, Running, Tracer};
 use outgate_records::Records;
-use outgate_signals::{Rules, Watch};
 use outgate_store::{Secret, Store};
 use ring::rand::SystemRandom;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,10 +20,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::activation::Passed;
-use crate::config::{Console, Metrics};
+use crate::config::{Console, Seeing, Signals};
 use crate::ledger::{self, LedgerSettings};
 use crate::metrics::{Traces, page, sheets};
 use crate::sight::sight;
+use crate::watch::Watching;
 use crate::{data, eprintln, failed, follow, tls};
 
 /// Everything a running gateway consists of.
@@ -32,6 +32,7 @@ pub(crate) struct Station {
     running: Running,
     pub(crate) desk: Arc<Desk>,
     following: JoinHandle<()>,
+    watching: Watching,
     pub(crate) console_url: String,
     status_url: Option<String>,
     pub(crate) admin_token: Secret<String>,
@@ -47,11 +48,12 @@ impl Station {
         data: PathBuf,
         store: LedgerSettings,
         console: Console,
-        metrics: Metrics,
+        seeing: Seeing,
         mut settings: Settings,
         named: bool,
         mut passed: Passed,
     ) -> Result<Self, String> {
+        let Seeing { metrics, signals } = seeing;
         raise_descriptor_limit();
         data::create(&data)?;
         if !named {
@@ -71,8 +73,9 @@ impl Station {
         let started_with = settings.clone();
         let records = settings.records.as_ref().map(|records| Records::in_folder(&records.folder));
         let running = Gateway::start(settings, snapshot.clone(), store.clone(), passed.into_listeners())?;
+        let watching = Watching::start(running.gateway.clone(), &data, &started_with.name, &signals);
         let desk = Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)).with_records(records);
-        let desk = Arc::new(desk);
+        let desk = Arc::new(desk.watched_by(watching.watch()));
         let following = tokio::task::spawn_local(follow::follow(desk.clone()));
         let admin_token = admin_token()?;
         let console_url = format!("http://{}", server.address());
@@ -93,9 +96,7 @@ impl Station {
             token: metrics.token,
             write: page(sheets.clone()),
         };
-        let watch = Arc::new(Mutex::new(Watch::new(Rules::default())));
-        tokio::task::spawn_local(drive(watch.clone(), running.gateway.clone()));
-        let sight = sight(&running, &started_with, watch);
+        let sight = sight(&running, &started_with);
         let shown = if metrics.counting == Counting::On { shown.route() } else { ExtraRoutes::new() };
         let pages = pages::router(desk.clone(), sight.clone(), admin_token.hash());
         let routes = router(desk.clone(), admin_token.hash(), shown.merge(pages));
@@ -112,7 +113,19 @@ impl Station {
             tokio::join!(server.serve(routes, stopped.clone()), for_all);
         };
         let console = tokio::task::spawn_local(serving);
-        Ok(Self { running, desk, following, console_url, status_url, admin_token, console_file, data, stop_console, console })
+        Ok(Self {
+            running,
+            desk,
+            following,
+            watching,
+            console_url,
+            status_url,
+            admin_token,
+            console_file,
+            data,
+            stop_console,
+            console,
+        })
     }
 
     /// Where the public sees how it stands, if anywhere but on the console.
@@ -129,8 +142,10 @@ impl Station {
     ///
     /// # Errors
     /// Something of it can't be; nothing was changed.
-    pub(crate) async fn reconfigure(&self, settings: Settings) -> Result<Reconfigured, String> {
-        self.running.gateway.reconfigure(settings).await
+    pub(crate) async fn reconfigure(&self, settings: Settings, signals: &Signals) -> Result<Reconfigured, String> {
+        let reconfigured = self.running.gateway.reconfigure(settings).await?;
+        self.watching.reconfigure(signals);
+        Ok(reconfigured)
     }
 
     /// Requests and tunnels in flight, as every event loop says: one that hangs keeps this waiting.
@@ -140,6 +155,8 @@ impl Station {
 
     /// Drains, stops and says what was cut.
     pub(crate) async fn shut_down(self, drain: Duration) -> ExitCode {
+        // What ends now is meant to.
+        self.watching.stop().await;
         let mut stopping = std::pin::pin!(self.running.shut_down(drain));
         let cut = tokio::select! {
             cut = &mut stopping => Some(cut),
@@ -157,16 +174,6 @@ impl Station {
         let _panicked = self.console.await;
         self.console_file.remove(&self.data);
         ExitCode::SUCCESS
-    }
-}
-
-/// Tells the watch every second how it stands. Ends with the event loop.
-async fn drive(watch: Arc<Mutex<Watch>>, gateway: Arc<Gateway>) {
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        second.tick().await;
-        let (counted, gauges) = (gateway.snapshot(), gateway.gauges());
-        watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner).observe(Timestamp::now(), &counted, &gauges);
     }
 }
 

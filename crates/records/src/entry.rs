@@ -296,3 +296,104 @@ impl<'a> Line<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::record::Record;
+
+    fn tries() -> [Try; 2] {
+        let one = Try {
+            exit: Some("e1".into()),
+            proxy: Some("p1".into()),
+            outcome: "exit_refused".into(),
+            status: Some(502),
+            at: Duration::from_micros(1500),
+            took: Duration::from_millis(2),
+        };
+        [one.clone(), one]
+    }
+
+    /// Everything that can be said at once.
+    fn full<'a>(tries: &'a [Try]) -> Entry<'a> {
+        let ms = Duration::from_millis;
+        Entry {
+            time: "2026-11-21T18:00:00.123Z".parse().unwrap(),
+            request_id: "id",
+            trace_id: Some("trace"),
+            key: Some("key"),
+            client: "192.0.2.1",
+            protocol: "http",
+            method: "CONNECT",
+            target: "example.com:443",
+            address: Some("192.0.2.2:443"),
+            pool: Some("pool"),
+            exit: Some("exit"),
+            gateway: Some("gateway"),
+            proxy: Some("proxy"),
+            bypass: Some("bypass"),
+            country: Some("us"),
+            session: Some("session"),
+            session_moved: Some("before"),
+            trouble: Some(Trouble { slug: Slug::DnsFailed, sentence: "sentence".into(), detail: Some("detail".into()) }),
+            stage: Stage::Dial,
+            status: Some(502),
+            told: Some("told"),
+            ended_by: Some("client"),
+            bytes_up: 1,
+            bytes_down: 2,
+            attempts: 3,
+            times: Times {
+                queue: ms(1),
+                dns: ms(2),
+                connect: ms(3),
+                tls: Some(ms(4)),
+                setup: Some(ms(5)),
+                first_byte: Some(Duration::from_micros(6789)),
+            },
+            total: ms(7),
+            tries,
+        }
+    }
+
+    fn written(entry: &Entry<'_>) -> Value {
+        serde_json::to_value(Line::new(entry, "2026-11-21T18:00:00.123Z")).unwrap()
+    }
+
+    #[test]
+    fn the_documentation_has_every_field_and_no_other() {
+        let line = written(&full(&tries()));
+        let mut names = BTreeSet::new();
+        for (name, value) in line.as_object().unwrap() {
+            names.insert(name.clone());
+            let inner = value.as_object().or_else(|| value.get(0)?.as_object());
+            names.extend(inner.into_iter().flatten().map(|(inner, _)| format!("{name}.{inner}")));
+        }
+        let text = include_str!("../../../docs/records.md");
+        let schema = text.split("## ").find(|part| part.starts_with("The schema, version 1\n")).unwrap();
+        let cells = schema.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        let documented: BTreeSet<String> = cells
+            .flat_map(|cell| cell.split('`').filter(|name| name.starts_with(char::is_alphabetic)))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(names, documented);
+        assert_eq!(line["v"], SCHEMA);
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let tries = tries();
+        for entry in [full(&tries), Entry { tries: &tries[..1], trouble: None, told: None, ..full(&[]) }] {
+            let line = written(&entry);
+            let record = Record::parse(line.to_string().as_bytes()).unwrap();
+            assert_eq!(serde_json::to_value(&record).unwrap(), line);
+        }
+        let one = written(&Entry { tries: &tries[..1], ..full(&[]) });
+        assert!(one["tries"].is_null(), "one try is the request itself");
+        assert_eq!(written(&full(&[]))["ms"]["first_byte"], 6.789);
+    }
+}

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use outgate_faults::page;
 use serde::Serialize;
 
+use crate::filter::host_of;
 use crate::record::{Milliseconds, Record};
 
 /// How much a report shows.
@@ -103,7 +104,12 @@ fn told(record: &Record) -> Told {
 /// The record without what is nobody else's business: the client's address, wherever it stands, and the operator's detail.
 fn masked(record: &Record) -> Record {
     let mask = mask(&record.client);
-    let without = |text: &Option<String>| text.as_ref().map(|text| text.replace(&record.client, &mask));
+    // Where the target is the client itself, its address is no secret: the report is of that target.
+    let is_target = host_of(&record.target) == record.client;
+    let without = |text: &Option<String>| match text {
+        Some(text) if !is_target => Some(text.replace(&record.client, &mask)),
+        text => text.clone(),
+    };
     Record {
         client: mask.clone(),
         sentence: without(&record.sentence),

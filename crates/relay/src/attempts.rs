@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use outgate_client::classify::Verdict;
-use outgate_client::engine::{Admission, Ask, Choice, Finding, Moment, Next, Outcome, ProxyId, Refusal, Request, Sent, Ticket};
+use outgate_client::engine::{
+    Admission, Ask, Choice, Finding, Limited, Moment, Next, Outcome, ProxyId, Refusal, Request, Sent, Ticket,
+};
 
 use crate::relay::Relay;
 use crate::visit::Visit;
@@ -50,6 +52,7 @@ pub(crate) async fn make<T>(
 ) -> Ended<T> {
     let mut flight = Flight { relay, request: Request::new(ask), ticket: None };
     let mut last = None;
+    let mut limited = None;
     let refusal = loop {
         // Its own statement: nothing may stay locked over a wait.
         let admission = relay.engine.borrow_mut().admit(relay.clock.now(), &mut flight.request);
@@ -86,12 +89,26 @@ pub(crate) async fn make<T>(
                     }
                 }
             }
-            Admission::Wait(waiting) => wait_until(relay, visit, waiting.until).await,
-            Admission::Refused(refusal) => break Some(refusal),
+            Admission::Wait(waiting) => {
+                wait_until(relay, visit, waiting.until).await;
+                limited = Some(waiting.limited);
+            }
+            Admission::Refused(refusal) => break Some(named(refusal, limited)),
         }
     };
     visit.log(flight.request.attempts().to_vec());
     Ended { last, refusal }
+}
+
+/// A refusal because the time is up says nothing of why it was: what was waited for does.
+fn named(refusal: Refusal, limited: Option<Limited>) -> Refusal {
+    match (refusal.slug, limited) {
+        (None, Some(Limited { slug: Some(slug), whose })) => {
+            let cause = format!("{}: waiting for {whose} took too long", refusal.cause);
+            Refusal { slug: Some(slug), cause, ..refusal }
+        }
+        _ => refusal,
+    }
 }
 
 async fn wait_until(relay: &Relay, visit: &mut Visit, moment: Moment) {

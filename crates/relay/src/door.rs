@@ -145,6 +145,9 @@ async fn answer(mut visit: Visit, request: Request<Incoming>, open: OpenEnd, ins
     let uri = request.uri();
     if let Some(Inside { target, wishes }) = inside {
         visit.target = target.to_string();
+        if request.method() == Method::CONNECT {
+            return tell(&mut visit, Trouble::own(raise::malformed_target("a tunnel inside a tunnel whose TLS was opened")));
+        }
         return forward(visit, request, target, Scheme::Https, wishes, open).await;
     }
     if request.method() == Method::CONNECT {

@@ -73,7 +73,7 @@ pub(crate) async fn once(relay: &Relay, visit: &mut Visit, plan: &Plan, asked: &
         match connect::reach(&upstream, deadline).await {
             Ok(reached) => {
                 visit.address = Some(reached.address.to_string());
-                visit.times.connect = reached.timings.total();
+                visit.took(&reached.timings);
                 Ok(Line { stream: Stream2::Plain(reached.stream), way: Way::Forwarded, login: upstream.credentials().cloned() })
             }
             Err(failed) => Err(tunnel::refused(relay, link, &failed, upstream.scheme(), &asked.target)),
@@ -228,6 +228,7 @@ async fn answered(
         ..Evidence::of(way, proxy, &target)
     };
     let verdict = classify(&evidence, providers);
+    let verdict = link.map_or(verdict.clone(), |link| link.judged(verdict));
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     if way == Way::Forwarded {
         visit.exit = text("x-outgate-exit").or(verdict.exit.clone());

@@ -18,6 +18,7 @@ use crate::visit::Visit;
 /// Answers a request for the relay itself: one without a host in its request line.
 pub(crate) fn answer(mut visit: Visit, request: &Request<Incoming>) -> Response<Body> {
     let relay = visit.relay.clone();
+    visit.is_own();
     visit.target = request.uri().path().chars().take(200).collect();
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response =

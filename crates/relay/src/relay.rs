@@ -101,6 +101,13 @@ async fn tick(relay: std::rc::Weak<Relay>) {
     }
 }
 
+/// The memory that this process holds, in bytes; 0 where the system doesn't say (proc(5)).
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+}
+
 fn number(random: &SystemRandom) -> u64 {
     let mut bytes = [0; 8];
     // Ids and jitter need no secrecy: without randomness the clock does.
@@ -139,6 +146,11 @@ impl Running {
 }
 
 impl Relay {
+    /// A request is no longer in flight.
+    pub(crate) fn leave(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+    }
+
     /// A new request id: 8 hex digits of Unix seconds, so that ids sort by time, and 16 at random.
     pub(crate) fn request_id(&self) -> String {
         let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -184,6 +196,7 @@ impl Relay {
         let gauges = Gauges {
             in_flight: Room { taken: self.in_flight.get(), bound: None },
             connections: Room { taken: bound.saturating_sub(self.places.available_permits() as u64), bound: Some(bound) },
+            memory: Room { taken: resident(), bound: None },
             records: Records { dropped: self.records_dropped(), ..Records::default() },
             ..Gauges::default()
         };

@@ -15,8 +15,8 @@ use crate::body::Body;
 use crate::relay::Relay;
 use crate::visit::Visit;
 
-/// How the relay spells faults: as a gateway does, but that a login which an upstream refused is no 407. The program did not log in
-/// and can't: a 407 would make it ask its user for a password that the relay has no use for.
+/// How the relay spells faults of upstreams that it logs in to: as a gateway does, but that a login which they refuse is no 407. The
+/// program did not log in and can't: a 407 would make it ask its user for a password that the relay has no use for.
 pub(crate) fn dialect() -> Result<Dialect, String> {
     let auth = Slug::ALL.iter().filter(|slug| slug.row().layer == Layer::Auth);
     let fault = |slug: &Slug| {
@@ -116,7 +116,11 @@ pub(crate) fn tell(visit: &mut Visit, trouble: Trouble) -> Response<Body> {
     let Trouble { fault, received, proxy_status } = trouble;
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
     let teller = Teller { hop: &relay.settings.name, request_id: &visit.id, realm: "outgate", date: &date, docs_url: None };
-    let answer = fault.answer(&relay.dialect, &teller);
+    // Where programs log in themselves, they are to be asked for it.
+    let asks = relay.links.iter().any(|link| Some(&link.settings.name) == visit.proxy.as_ref() && !link.logs_in_itself());
+    let as_a_gateway = Dialect::outgate();
+    let dialect = if asks && fault.slug() != Slug::SourceDenied { &as_a_gateway } else { &relay.dialect };
+    let answer = fault.answer(dialect, &teller);
     let status = status_of(&fault, &answer);
     let mut response = Response::new(Body::whole(Bytes::from(answer.body.clone())));
     *response.status_mut() = status;

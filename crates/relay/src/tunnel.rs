@@ -67,12 +67,12 @@ pub(crate) async fn once(relay: &Relay, visit: &mut Visit, plan: &Plan, target: 
     match connect::open(&upstream, target, &[("Via", &via)], deadline).await {
         Ok(Tunnel { stream, reply, address, timings }) => {
             visit.address = Some(address.to_string());
-            visit.times.connect = timings.total();
+            visit.took(&timings);
             opened(visit, stream, &reply)
         }
         Err(failed) => {
             visit.address = failed.address.map(|address| address.to_string());
-            visit.times.connect = failed.timings.total();
+            visit.took(&failed.timings);
             refused(relay, link, &failed, upstream.scheme(), target)
         }
     }
@@ -119,7 +119,7 @@ pub(crate) fn refused<T>(
     Tried {
         got: None,
         exit: verdict.exit.clone(),
-        verdict: Some(verdict),
+        verdict: Some(link.judged(verdict)),
         sent: Sent::Nothing,
         status: reply.map(|reply| reply.status),
         proxy_status: proxy_status(&headers),
@@ -137,7 +137,7 @@ async fn direct(relay: &Relay, visit: &mut Visit, target: &Target) -> Result<Ope
     match connect::direct(target, Instant::now() + relay.settings.setup).await {
         Ok(reached) => {
             visit.address = Some(reached.address.to_string());
-            visit.times.connect = reached.timings.total();
+            visit.took(&reached.timings);
             Ok(Opened { stream: reached.stream, proxy_status: None, named: Vec::new() })
         }
         Err(failed) => Err(Trouble::own(unreached(relay, target, &failed))),

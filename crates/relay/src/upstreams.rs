@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use outgate_client::classify::{Scope, Verdict};
 use outgate_client::connect::{Credentials, Scheme, Upstream};
 use outgate_client::engine::{Attempt, Proxy};
 use outgate_client::providers::{Provider, Providers};
-use outgate_faults::Slug;
+use outgate_faults::{Layer, Slug};
 use serde::{Serialize, Serializer};
 
 use crate::settings::UpstreamSettings;
@@ -82,6 +83,18 @@ impl Link {
         matches!(self.settings.upstream.scheme(), Scheme::Http | Scheme::Https)
     }
 
+    /// A verdict on an answer of this upstream. Where programs bring their own logins, a refusal of one says nothing of the next
+    /// program's.
+    pub(crate) fn judged(&self, verdict: Verdict) -> Verdict {
+        let of_a_login = verdict.slug.is_some_and(|slug| slug.row().layer == Layer::Auth);
+        if of_a_login && !self.logs_in_itself() { Verdict { scope: Scope::Request, ..verdict } } else { verdict }
+    }
+
+    /// Whether the settings have a login for it.
+    pub(crate) fn logs_in_itself(&self) -> bool {
+        self.settings.upstream.credentials().is_some()
+    }
+
     /// Notes how an attempt went.
     pub(crate) fn note(&self, attempt: &Attempt, sentence: Option<&str>) {
         let mut health = self.health.borrow_mut();
@@ -89,9 +102,7 @@ impl Link {
         let outcome = attempt.slug.map_or("ok", Slug::name);
         match attempt.slug {
             // What the target says of itself is no failure of who brought it.
-            Some(slug) if slug.row().layer != outgate_faults::Layer::Origin => {
-                *health.failed.entry(slug.name()).or_default() += 1
-            }
+            Some(slug) if slug.row().layer != Layer::Origin => *health.failed.entry(slug.name()).or_default() += 1,
             _ => health.ok += 1,
         }
         let ms = u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX);

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use outgate_client::connect::Timings;
 use outgate_client::engine::Attempt;
 use outgate_faults::{Fault, Slug};
 use outgate_meter::{Ended, Kind};
@@ -41,6 +42,8 @@ pub(crate) struct Visit {
     pub(crate) attempts: u16,
     pub(crate) times: Times,
     pub(crate) tries: Vec<Try>,
+    /// A look at the relay itself is no request of a program: it is neither recorded nor counted.
+    own: bool,
 }
 
 /// What requests that went past the upstreams are counted under.
@@ -74,6 +77,7 @@ impl Visit {
             attempts: 0,
             times: Times::default(),
             tries: Vec::new(),
+            own: false,
         }
     }
 
@@ -113,6 +117,18 @@ impl Visit {
         self.ended_by = None;
     }
 
+    /// It is a look at the relay itself.
+    pub(crate) fn is_own(&mut self) {
+        self.own = true;
+        self.relay.leave();
+    }
+
+    /// How long its steps towards a proxy or target took.
+    pub(crate) fn took(&mut self, timings: &Timings) {
+        self.times.dns = timings.dns.unwrap_or_default();
+        self.times.connect = timings.total().saturating_sub(self.times.dns);
+    }
+
     /// Payload that moved.
     pub(crate) fn moved(&mut self, up: u64, down: u64) {
         self.bytes_up += up;
@@ -147,8 +163,11 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
+        if self.own {
+            return;
+        }
         let relay = &self.relay;
-        relay.in_flight.set(relay.in_flight.get().saturating_sub(1));
+        relay.leave();
         let total = self.began.elapsed();
         relay.recorder.borrow_mut().write(&Entry {
             time: self.time,
@@ -182,7 +201,7 @@ impl Drop for Visit {
         });
         let times = outgate_meter::Times {
             queue: self.pool().map(|_| self.times.queue),
-            dns: None,
+            dns: (!self.times.dns.is_zero()).then_some(self.times.dns),
             connect: (!self.times.connect.is_zero()).then_some(self.times.connect),
             first_byte: self.times.first_byte,
             total: self.pool().map(|_| total),

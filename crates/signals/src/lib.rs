@@ -1,4 +1,19 @@
 //! Health signals over sliding windows, and the incidents they open and close. No sockets, no clock.
+//!
+//! A [`Watch`] is told about once a second what was counted so far ([`outgate_meter::Snapshot`]) and how things stand
+//! ([`outgate_meter::Gauges`]), and answers with what [changed](Change). From one to the next:
+//!
+//! 1. `slice`: the difference of two snapshots, by scope, small enough to keep many of them; `standing` gathers the gauges.
+//! 2. `history`: slices make buckets of ten seconds, minutes and hours, which pages draw; `baseline` reads from them what is usual.
+//! 3. `window`: the newest slices, as many as it takes to say something; `looks` holds every value of it against its threshold.
+//! 4. `gate`: several looks raise a [`Signal`], a while of calm clears it, so that none flaps.
+//! 5. `incidents`: what is raised by one cause in one place is one [`Incident`], which says layer, cause and fix.
+//!
+//! `kept` is what outlives a run, `view` the JSON of signals and incidents. Whoever drives the watch reads the clock, writes the
+//! files and tells others.
+//!
+//! To add a new signal: 1. a [`Kind`] with its name, meaning and unit; 2. its look in `looks`, with the threshold in [`Rules`];
+//! 3. a trouble in `tests/replay` that raises it, while clean weeks stay silent; 4. its row in docs/signals.md.
 
 mod baseline;
 mod gate;
@@ -12,6 +27,7 @@ mod signal;
 mod slice;
 mod slugs;
 mod standing;
+mod view;
 mod watch;
 mod window;
 

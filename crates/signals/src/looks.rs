@@ -85,9 +85,10 @@ pub(crate) fn looks(view: &View<'_>) -> Vec<Look> {
     looks.extend(exits_gone(view));
     for (pool, country) in countries {
         let key = (pool.as_str().into(), country);
-        let counts = view.window.counts(reach, |slice| slice.countries.get(&key));
+        let counts = |reach| view.window.counts(reach, |slice| slice.countries.get(&key));
+        let (counts, newest) = (counts(reach), counts(Reach::of_newest(view.rules)));
         let scope = Scope::Country { pool, country: shown(country) };
-        looks.push(Look { severity: Severity::Degraded, ..errors(view, scope, &counts) });
+        looks.push(Look { severity: Severity::Degraded, ..errors(view, scope, &counts, &newest) });
     }
     looks
 }
@@ -101,7 +102,8 @@ fn of_series(view: &View<'_>, scope: Scope, of: Of<'_>, recent: &Slice, looks: &
     let rules = view.rules;
     let series = view.window.series(Reach::of(rules), of);
     let slow = slow_because(&scope, recent);
-    looks.push(errors(view, scope.clone(), &series.counts));
+    let newest = view.window.series(Reach::of_newest(rules), of);
+    looks.push(errors(view, scope.clone(), &series.counts, &newest.counts));
     let answer = &series.answer;
     let samples = answer.count();
     let enough = samples >= rules.samples;
@@ -118,12 +120,13 @@ fn of_series(view: &View<'_>, scope: Scope, of: Of<'_>, recent: &Slice, looks: &
     let usual = usual(view.history, view.now, scope.pool());
     if usual != Usual::default() {
         let series = view.window.series(Reach::of_jumps(rules), of);
-        looks.extend(errors_jump(view, scope.clone(), &series.counts, usual));
-        looks.extend(latency_jump(view, scope, &series.answer, usual, slow));
+        looks.extend(errors_jump(view, scope.clone(), &series.counts, &newest.counts, usual));
+        looks.extend(latency_jump(view, scope, &series.answer, &newest.answer, usual, slow));
     }
 }
 
-fn errors(view: &View<'_>, scope: Scope, counts: &Counts) -> Look {
+/// `newest` is the end of what `counts` is from: when all is well again there, it is over, whatever was before.
+fn errors(view: &View<'_>, scope: Scope, counts: &Counts, newest: &Counts) -> Look {
     let rules = view.rules;
     let own = scope.pool().and_then(|pool| rules.pools.get(pool)).copied();
     let threshold = own.unwrap_or(rules.errors);
@@ -133,11 +136,14 @@ fn errors(view: &View<'_>, scope: Scope, counts: &Counts) -> Look {
     if look.found == Found::Over && certainly(failed, asked) <= threshold {
         look.found = Found::Between;
     }
+    if well_again(newest, threshold, rules) {
+        look.found = Found::Below;
+    }
     let severity = if value.is_some_and(|value| value >= OUTAGE) { Severity::Down } else { Severity::Degraded };
     Look { samples: asked, note: leading(counts), severity, ..look }
 }
 
-fn errors_jump(view: &View<'_>, scope: Scope, counts: &Counts, usual: Usual) -> Option<Look> {
+fn errors_jump(view: &View<'_>, scope: Scope, counts: &Counts, newest: &Counts, usual: Usual) -> Option<Look> {
     let rules = view.rules;
     let threshold = scope.pool().and_then(|pool| rules.pools.get(pool)).copied().unwrap_or(rules.errors);
     let usual = usual.errors?;
@@ -149,19 +155,41 @@ fn errors_jump(view: &View<'_>, scope: Scope, counts: &Counts, usual: Usual) -> 
     if look.found == Found::Over && certainly(failed, asked) / reference <= rules.jump {
         look.found = Found::Between;
     }
+    if well_again(newest, rules.jump * reference, rules) {
+        look.found = Found::Below;
+    }
     let mostly = leading(counts).map(|leading| format!("; {leading}")).unwrap_or_default();
     let note = Some(format!("usual at this hour: {:.1} %{mostly}", usual * 100.0));
     Some(Look { samples: asked, note, ..look })
 }
 
-fn latency_jump(view: &View<'_>, scope: Scope, answer: &Histogram, usual: Usual, slow: Cause) -> Option<Look> {
+/// Whether the newest requests are well below a threshold.
+fn well_again(newest: &Counts, threshold: f64, rules: &Rules) -> bool {
+    newest.asked() >= rules.samples && newest.failed() as f64 <= newest.asked() as f64 * threshold * LOWER
+}
+
+fn latency_jump(
+    view: &View<'_>,
+    scope: Scope,
+    answer: &Histogram,
+    newest: &Histogram,
+    usual: Usual,
+    slow: Cause,
+) -> Option<Look> {
     let rules = view.rules;
     let usual = usual.answer?;
-    let samples = answer.count();
-    let median = answer.quantile(0.5).filter(|_| samples >= rules.samples);
-    let times = median.map(|median| median.as_secs_f64() / usual.max(LATENCY_FLOOR));
+    let times = |histogram: &Histogram| {
+        let median = histogram.quantile(0.5).filter(|_| histogram.count() >= rules.samples);
+        median.map(|median| median.as_secs_f64() / usual.max(LATENCY_FLOOR))
+    };
+    let (samples, now) = (answer.count(), times(newest));
+    let times = times(answer);
     let note = Some(format!("usual at this hour: {:.0} ms", usual * 1e3));
-    Some(Look { samples, note, ..plain(Kind::LatencyJump, scope, times, rules.jump, slow, rules) })
+    let mut look = plain(Kind::LatencyJump, scope, times, rules.jump, slow, rules);
+    if now.is_some_and(|now| now <= rules.jump * LOWER) {
+        look.found = Found::Below;
+    }
+    Some(Look { samples, note, ..look })
 }
 
 fn leading(counts: &Counts) -> Option<String> {
@@ -194,7 +222,7 @@ fn median_above(histogram: &Histogram, least: Duration, rules: &Rules) -> (Optio
 /// What is so or not.
 fn flags(view: &View<'_>) -> Vec<Look> {
     let Standing { usage, memory_short, alone, shares, failing, .. } = *view.standing;
-    let flag = |kind, so: bool, cause| plain(kind, Scope::Gateway, Some(f64::from(u8::from(so))), 0.5, cause, view.rules);
+    let flag = |kind, so: bool, cause| plain(kind, Scope::Gateway, Some(f64::from(u8::from(so))), 0.0, cause, view.rules);
     let (kept, severity, raise) = match usage {
         Usage::Ledger => (None, Severity::Degraded, view.rules.raise),
         Usage::Journal => (Some("in the journal on this machine"), Severity::Degraded, view.rules.raise),
@@ -202,7 +230,7 @@ fn flags(view: &View<'_>) -> Vec<Look> {
     };
     let ledger = Look { severity, raise, note: kept.map(str::to_owned), ..flag(Kind::Usage, kept.is_some(), Cause::Ledger) };
     let memory = Look { severity: Severity::Down, raise: AT_ONCE, ..flag(Kind::Memory, memory_short, Cause::Capacity) };
-    let lost = plain(Kind::Records, Scope::Gateway, Some(view.dropped as f64), 0.5, Cause::Records, view.rules);
+    let lost = plain(Kind::Records, Scope::Gateway, Some(view.dropped as f64), 0.0, Cause::Records, view.rules);
     let note = failing.then(|| "the last write failed".to_owned());
     let found = if failing { Found::Over } else { lost.found };
     let records = Look { found, note, ..lost };
@@ -287,7 +315,7 @@ mod tests {
     #[test]
     fn a_share_is_certain_only_with_enough_samples() {
         // Of, samples, what is certain.
-        let table = [(0, 0, 0.0), (3, 20, 0.052), (15, 100, 0.093), (150, 1000, 0.129), (60, 500, 0.094), (6, 50, 0.056)];
+        let table = [(0, 0, 0.0), (3, 20, 0.032), (15, 100, 0.072), (150, 1000, 0.119), (60, 500, 0.083), (6, 50, 0.038)];
         for (of, samples, expected) in table {
             let certain = certainly(of, samples);
             assert!((certain - expected).abs() < 0.002, "{of} of {samples}: {certain}");

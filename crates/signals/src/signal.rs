@@ -138,6 +138,17 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Seconds => "seconds",
+            Unit::Share => "share",
+            Unit::Times => "times",
+            Unit::Count => "count",
+            Unit::Flag => "flag",
+        }
+    }
+
     /// A value for people: `12.3 %`, `2.4 s`, `180 ms`, `3.1 times`, `yes`.
     pub fn show(self, value: f64) -> String {
         match self {
@@ -193,8 +204,7 @@ impl fmt::Display for Scope {
 }
 
 /// How a signal stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// There is too little to tell.
     Unknown,
@@ -247,7 +257,7 @@ impl Severity {
 }
 
 /// How one signal stands.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Signal {
     /// What is watched.
     pub kind: Kind,

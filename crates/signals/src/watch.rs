@@ -18,8 +18,10 @@ use crate::slice::Slice;
 use crate::standing::Standing;
 use crate::window::{Reach, Window};
 
-/// A pool that had no exits for so long is not missed any more.
-const MISSED_FOR: Duration = Duration::from_secs(7 * 86_400);
+/// A pool that had no exits for so long is not missed any more: it was taken down, not lost.
+const MISSED_FOR: Duration = Duration::from_secs(86_400);
+/// Steps without an observation that are made up for: an hour's, which is as far back as any rule looks.
+const MISSED_MOST: i64 = 360;
 /// So long after a start exits may take to come back.
 const ARRIVAL: Duration = Duration::from_secs(60);
 
@@ -205,7 +207,6 @@ impl Watch {
 
     /// The present step is over, and another begins.
     fn end_step(&mut self, now: &mut Now, start: Timestamp) -> Vec<Change> {
-        let reach = Reach::of(&self.rules);
         let slice = now.step.begin(start, &mut self.history);
         for stretch in [&mut now.minute, &mut now.hour] {
             stretch.slice.merge(&slice.1);
@@ -214,10 +215,10 @@ impl Watch {
             }
         }
         let missed = (start.as_second() - slice.0.as_second()) / STEP.seconds() - 1;
-        self.window.push(slice.1, reach);
+        self.window.push(slice.1, &self.rules);
         // A gap in which nothing was observed counts as one in which nothing happened.
-        for _ in 0..missed.clamp(0, self.rules.look_back.as_secs() as i64 / STEP.seconds()) {
-            self.window.push(Slice::default(), reach);
+        for _ in 0..missed.clamp(0, MISSED_MOST) {
+            self.window.push(Slice::default(), &self.rules);
         }
         let standing = std::mem::take(&mut now.standing);
         let dropped = standing.dropped.saturating_sub(std::mem::replace(&mut now.dropped, standing.dropped));

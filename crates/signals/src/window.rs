@@ -33,13 +33,21 @@ pub(crate) struct Reach {
 impl Reach {
     /// As the rules say.
     pub(crate) fn of(rules: &Rules) -> Self {
-        let most = slices(rules.look_back.max(rules.window).max(Rules::JUMP_WINDOW));
-        Self { least: slices(rules.window), most, samples: rules.samples * AMPLE }
+        Self::over(rules.window, rules)
     }
 
     /// For what is compared with the usual.
     pub(crate) fn of_jumps(rules: &Rules) -> Self {
-        Self { least: slices(rules.window.max(Rules::JUMP_WINDOW)), ..Self::of(rules) }
+        Self::over(rules.window.max(Rules::JUMP_WINDOW), rules)
+    }
+
+    /// For what is well again: as few as say something.
+    pub(crate) fn of_newest(rules: &Rules) -> Self {
+        Self { samples: rules.samples, ..Self::of(rules) }
+    }
+
+    fn over(window: Duration, rules: &Rules) -> Self {
+        Self { least: slices(window), most: slices(rules.look_back.max(window)), samples: rules.samples * AMPLE }
     }
 }
 
@@ -48,10 +56,10 @@ fn slices(span: Duration) -> usize {
 }
 
 impl Window {
-    /// Adds the newest slice; what is farther back than `reach` goes.
-    pub(crate) fn push(&mut self, slice: Slice, reach: Reach) {
+    /// Adds the newest slice; what is farther back than anybody looks goes.
+    pub(crate) fn push(&mut self, slice: Slice, rules: &Rules) {
         self.slices.push_back(slice);
-        while self.slices.len() > reach.most {
+        while self.slices.len() > Reach::of_jumps(rules).most {
             self.slices.pop_front();
         }
     }

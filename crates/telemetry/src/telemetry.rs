@@ -27,7 +27,7 @@ use crate::sampling::Sampling;
 use crate::{logs, metrics, spans};
 
 /// How long what waits at the end may take to be sent.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What makes a sheet of the present moment.
 pub type Sheets = Arc<dyn Fn() -> Sheet + Send + Sync>;

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use outgate_records::Stream;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
-use crate::gateway_process::{address_in, read_lines};
+use crate::gateway_process::{address_in, read_records};
 use crate::patience::until;
 
 /// A running relay with records in a folder of its own.
@@ -100,8 +101,9 @@ impl RelayProcess {
     /// Every record so far, of failed authentication too.
     #[must_use]
     pub fn records(&self) -> Vec<Value> {
-        let mut records = read_lines(&self.data().join("records/access.jsonl"));
-        records.extend(read_lines(&self.data().join("records/auth.jsonl")));
+        let folder = self.data().join("records");
+        let mut records = read_records(&folder, Stream::Access);
+        records.extend(read_records(&folder, Stream::Auth));
         records
     }
 

@@ -2,7 +2,7 @@
 
 use outgate_faults::{Layer, Seen, Slug, fact};
 
-use crate::classify::{Confidence, Evidence, Provenance, Verdict, Way, proxy_status, sentence};
+use crate::classify::{Confidence, Evidence, Provenance, Verdict, Way, origin, proxy_status, sentence};
 
 /// What Outgate said. `None` if this is no answer of Outgate's, or one of a version that knows more faults than this one.
 pub(crate) fn said(evidence: &Evidence<'_>) -> Option<Verdict> {
@@ -12,7 +12,7 @@ pub(crate) fn said(evidence: &Evidence<'_>) -> Option<Verdict> {
     if evidence.way == Way::Tunnelled || (foreign && evidence.way == Way::Forwarded) {
         return None;
     }
-    let verdict = by_field(evidence).or_else(|| by_reason(evidence)).or_else(|| by_sentence(evidence))?;
+    let verdict = by_field(evidence).or_else(|| by_words(evidence))?;
     let members = proxy_status::members(evidence.headers.all("Proxy-Status"));
     let at = members.iter().position(|member| member.error().is_some());
     // Whoever found it stands first; behind an exit stand the gateways that passed its word on.
@@ -29,10 +29,21 @@ pub(crate) fn said(evidence: &Evidence<'_>) -> Option<Verdict> {
 /// The field that every answer of Outgate's has, in every dialect.
 fn by_field(evidence: &Evidence<'_>) -> Option<Verdict> {
     let slug = Slug::parse(&evidence.headers.first("X-Proxy-Error")?)?;
-    // Others use the field's name too, with words of their own.
-    let ours = evidence.headers.has("X-Outgate-Request-Id");
+    // Others use the field's name too, with words of their own. And an answer that was passed on by nobody we know (ours are told
+    // by who is asked, without Via) may be a target's, which that one would not have stripped.
+    let passed_on = evidence.way == Way::Forwarded && evidence.provider.is_none() && evidence.headers.has("Via");
+    let ours = evidence.headers.has("X-Outgate-Request-Id") && !passed_on;
     let confidence = if ours { Confidence::Certain } else { Confidence::Likely };
     Some(Verdict::new(slug, provenance(slug), confidence, format!("X-Proxy-Error says {slug}")))
+}
+
+/// The words alone, which a gateway passes on as a target writes them: not where anything shows that it did.
+fn by_words(evidence: &Evidence<'_>) -> Option<Verdict> {
+    let passed_on = || matches!(origin::author(evidence, evidence.status.unwrap_or_default()), origin::Author::Site(_));
+    if evidence.way == Way::Forwarded && passed_on() {
+        return None;
+    }
+    by_reason(evidence).or_else(|| by_sentence(evidence))
 }
 
 /// `Forbidden (port_denied)`: for clients that show nothing else.

@@ -20,7 +20,8 @@ pub(crate) fn said(evidence: &Evidence<'_>, said: SocksSaid) -> Verdict {
         }
         SocksSaid::Login(status) => {
             let why = format!("SOCKS5 refused the login with status {status:02x}");
-            Verdict::new(Slug::CredentialsWrong, Provenance::Proxy, Likely, why).or(&of_layer_auth())
+            // A key that is blocked is refused here too, though its login is right.
+            Verdict::new(Slug::CredentialsWrong, Provenance::Proxy, Likely, why).or(&of_layer_auth()).or(&[Slug::KeyBlocked])
         }
         SocksSaid::Reply(byte) => {
             let why = |meaning: &str| format!("SOCKS5 replied {byte:02x}: {meaning}");

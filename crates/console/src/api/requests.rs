@@ -1,9 +1,10 @@
 //! `/v1/requests`: the records of requests.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use axum::response::IntoResponse;
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use serde_json::json;
 
 use super::pages::limit;
 use super::{Answer, AtDesk};
-use crate::fields::Fields;
+use crate::fields::{Fields, Named};
 use crate::problem::Problem;
 
 /// How far it is looked back when nobody says.
@@ -34,7 +35,19 @@ pub(super) async fn list(State(desk): AtDesk, uri: Uri) -> Answer {
     Ok(Json(json!({ "items": records, "stream": stream.name(), "since": since.map(|at| at.to_string()) })).into_response())
 }
 
-pub(super) async fn show(State(desk): AtDesk, Path(id): Path<String>, uri: Uri) -> Answer {
+/// The id of a request: a word.
+pub(super) struct RequestId(String);
+
+impl FromStr for RequestId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if fits { Ok(Self(text.to_ascii_lowercase())) } else { Err("a request's id is 1 to 64 letters, digits, _ and -") }
+    }
+}
+
+pub(super) async fn show(State(desk): AtDesk, Named(RequestId(id)): Named<RequestId>, uri: Uri) -> Answer {
     let mut fields = Fields::from_query(&uri)?;
     let privacy = fields.text_by("privacy", |text| match text {
         "public" => Ok(Privacy::Public),
@@ -54,7 +67,7 @@ pub(super) async fn show(State(desk): AtDesk, Path(id): Path<String>, uri: Uri) 
 }
 
 /// What of the records is wanted.
-fn filter(fields: &mut Fields, now: Timestamp) -> Filter {
+pub(crate) fn filter(fields: &mut Fields, now: Timestamp) -> Filter {
     let mut short =
         |name| fields.text_by(name, |text| if text.len() > LONGEST { Err("is too long") } else { Ok(text.to_owned()) });
     let [key, target, exit, country] = ["key", "target", "exit", "country"].map(&mut short);
@@ -87,7 +100,7 @@ fn stream(text: &str) -> Result<Stream, &'static str> {
 }
 
 /// What failed at authentication lies apart.
-fn natural_stream(filter: &Filter) -> Stream {
+pub(crate) fn natural_stream(filter: &Filter) -> Stream {
     let of_auth = |slug: &String| Slug::parse(slug).is_some_and(|slug| slug.row().layer == Layer::Auth);
     let meant = filter.layer == Some(Layer::Auth) || filter.outcomes.iter().any(of_auth);
     if meant { Stream::Auth } else { Stream::Access }

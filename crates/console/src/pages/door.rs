@@ -34,10 +34,15 @@ const HEADERS: [(HeaderName, &str); 6] = [
 /// Puts the headers on everything that goes out.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    for (name, value) in HEADERS {
-        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
-    }
+    protect(response.headers_mut());
     response
+}
+
+/// Puts them on one answer.
+pub(super) fn protect(headers: &mut HeaderMap) {
+    for (name, value) in HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
 }
 
 /// Whether the visitor's browser came by TLS, as the server in front of the console says. Believed without proof: whoever lies

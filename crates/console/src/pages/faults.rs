@@ -51,7 +51,7 @@ pub(super) struct Counted {
 /// What occurred in a range.
 pub(super) fn counted(pages: &Pages, range: Range) -> Counted {
     let since = range.since(pages.desk.now());
-    pages.sight.watch(|watch| {
+    pages.desk.watch(|watch| {
         let mut counted = Counted { requests: 0, by_slug: BTreeMap::new() };
         for bucket in watch.history().since(range.grain(), since) {
             counted.requests += bucket.requests;

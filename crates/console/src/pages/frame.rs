@@ -7,7 +7,7 @@ use outgate_store::KeyId;
 
 use super::Pages;
 use super::assets::{ICON_PATH, SCRIPT_PATH, STYLE_PATH};
-use super::door::Signed;
+use super::door::{Signed, protect};
 use super::form::TOKEN;
 use super::logins::Note;
 use super::words;
@@ -202,7 +202,7 @@ fn shown(status: StatusCode, markup: Markup) -> Response {
 }
 
 /// A page that says what went wrong, in the words of the API.
-pub(super) fn trouble(problem: &Problem) -> Response {
+pub(crate) fn trouble(problem: &Problem) -> Response {
     let (status, title) = (problem.status(), problem.title());
     let markup = html! {
         (DOCTYPE)
@@ -225,7 +225,10 @@ pub(super) fn trouble(problem: &Problem) -> Response {
             }
         }
     };
-    shown(status, markup)
+    let mut response = shown(status, markup);
+    // It may be for an address that none of the pages' layers is around.
+    protect(response.headers_mut());
+    response
 }
 
 /// A page or the trouble that came up on the way to it.

@@ -19,7 +19,7 @@ const LISTED: usize = 100;
 pub(super) async fn list(State(pages): State<Pages>, Operator(signed): Operator) -> Response {
     let now = pages.desk.now();
     let (signals, incidents) =
-        pages.sight.watch(|watch| (watch.signals(), watch.incidents().take(LISTED).cloned().collect::<Vec<_>>()));
+        pages.desk.watch(|watch| (watch.signals(), watch.incidents().take(LISTED).cloned().collect::<Vec<_>>()));
     let (open, past): (Vec<_>, Vec<_>) = incidents.into_iter().partition(Incident::is_open);
     let body = html! {
         h1 { "Incidents" }
@@ -119,7 +119,7 @@ pub(super) fn card(incident: &Incident, now: Timestamp, whose: Whose) -> Markup 
                     Some(closed) => { ", ended " (time(closed)) " after " (words::long(words::since(incident.began, closed))) }
                     None => { ", " (words::long(words::since(incident.began, now))) " so far" }
                 }
-                @if !pools.is_empty() { " · pool " (pools.join(", ")) }
+                @match pools.as_slice() { [] => {}, [pool] => { " · pool " (pool) }, several => { " · pools " (several.join(", ")) } }
                 " · layer " (incident.layer().name())
             }
             @if whose == Whose::Operator { (inside(incident)) }

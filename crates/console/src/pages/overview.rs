@@ -27,7 +27,7 @@ pub(super) async fn show(
     let now = pages.desk.now();
     let range = Range::of(&query);
     let slots = slots(&pages, range, now);
-    let (signals, open, latest) = pages.sight.watch(|watch| {
+    let (signals, open, latest) = pages.desk.watch(|watch| {
         let open: Vec<_> = watch.incidents().filter(|incident| incident.is_open()).cloned().collect();
         let latest = watch.history().since(Range::Hour.grain(), outgate_store::earlier(now, RECENT)).cloned().collect::<Vec<_>>();
         (watch.signals(), open, latest)
@@ -91,7 +91,7 @@ struct Slot {
     faults: u64,
     up: u64,
     down: u64,
-    setups: u64,
+    answers: u64,
     p50: f64,
     p95: f64,
     p99: f64,
@@ -105,18 +105,18 @@ impl Slot {
         self.faults += bucket.faults.iter().map(|(_, count)| count).sum::<u64>();
         self.up += bucket.bytes_up;
         self.down += bucket.bytes_down;
-        if let Some(setup) = bucket.answer {
+        if let Some(answer) = bucket.answer {
             // Medians can't be added; the mean of them, by how many there were, is close. Of the tails the worst is shown.
-            let all = (self.setups + setup.count).max(1) as f64;
-            self.p50 = (self.p50 * self.setups as f64 + setup.p50 * setup.count as f64) / all;
-            self.p95 = self.p95.max(setup.p95);
-            self.p99 = self.p99.max(setup.p99);
-            self.setups += setup.count;
+            let all = (self.answers + answer.count).max(1) as f64;
+            self.p50 = (self.p50 * self.answers as f64 + answer.p50 * answer.count as f64) / all;
+            self.p95 = self.p95.max(answer.p95);
+            self.p99 = self.p99.max(answer.p99);
+            self.answers += answer.count;
         }
     }
 
     fn latency(&self, value: f64) -> Option<f64> {
-        (self.setups > 0).then_some(value)
+        (self.answers > 0).then_some(value)
     }
 }
 
@@ -134,7 +134,7 @@ fn slots(pages: &Pages, range: Range, now: Timestamp) -> Slots {
     let first = last - count as i64 + 1;
     let moment = |number: i64| Timestamp::from_second(number * width).unwrap_or(now);
     let mut slots = vec![None; count];
-    pages.sight.watch(|watch| {
+    pages.desk.watch(|watch| {
         for bucket in watch.history().since(grain, moment(first)) {
             let number = bucket.start.as_second().div_euclid(width) - first;
             if let Some(slot) = usize::try_from(number).ok().and_then(|number| slots.get_mut(number)) {
@@ -172,7 +172,7 @@ fn charts(slots: &Slots, range: Range) -> Markup {
     ];
     html! {
         (chart::lines("Requests per second", axis, &slots.moments, &traffic, words::rate))
-        (chart::lines("Time to set up", axis, &slots.moments, &latency, seconds))
+        (chart::lines("Time to answer", axis, &slots.moments, &latency, seconds))
         (chart::lines("Bytes per second", axis, &slots.moments, &bytes, words::speed))
     }
 }
@@ -186,9 +186,10 @@ fn tiles(slots: &Slots, latest: &[Bucket], gauges: &Gauges, range: Range) -> Mar
         all.add(bucket, Range::Hour.grain().seconds() as f64);
         all
     });
-    let whole =
-        slots.slots.iter().flatten().fold((0, 0), |(requests, failed), slot| (requests + slot.requests, failed + slot.failed));
-    let failed = whole.1 as f64 / whole.0.max(1) as f64;
+    // As signals count: a request whose sender was refused is neither answered nor failed.
+    let seen = slots.slots.iter().flatten();
+    let (asked, failed) = seen.fold((0, 0), |(asked, failed), slot| (asked + slot.answers + slot.failed, failed + slot.failed));
+    let part = failed as f64 / asked.max(1) as f64;
     let exits: u64 = gauges.exits.iter().map(|exits| exits.exits).sum();
     let well: u64 = gauges.exits.iter().filter(|exits| exits.health != "ejected").map(|exits| exits.exits).sum();
     let span = recent.seconds.max(1.0);
@@ -196,10 +197,10 @@ fn tiles(slots: &Slots, latest: &[Bucket], gauges: &Gauges, range: Range) -> Mar
         dl.tiles {
             (tile("Requests per second", html! { (words::rate(recent.requests as f64 / span)) }, html! { "last minute" }))
             (tile("In flight", html! { (words::count(gauges.in_flight.taken)) }, room(&gauges.in_flight)))
-            (tile("Not failed by us", html! { span class=(faults::share_tone(failed).class()) { (words::percent(1.0 - failed)) } },
-                html! { (words::count(whole.1)) " of " (words::count(whole.0)) " failed in the last " (range.words()) }))
-            (tile("Set up within", html! { @if recent.setups > 0 { (seconds(recent.p99)) } @else { "–" } },
-                html! { "99 % in the last minute" @if recent.setups > 0 { ", half in " (seconds(recent.p50)) } }))
+            (tile("Not failed by us", html! { span class=(faults::share_tone(part).class()) { (words::percent(1.0 - part)) } },
+                html! { (words::count(failed)) " of " (words::count(asked)) " failed in the last " (range.words()) }))
+            (tile("Answered within", html! { @if recent.answers > 0 { (seconds(recent.p99)) } @else { "–" } },
+                html! { "99 % in the last minute" @if recent.answers > 0 { ", half in " (seconds(recent.p50)) } }))
             (tile("Traffic", html! { (words::speed((recent.up + recent.down) as f64 / span)) },
                 html! { (words::speed(recent.down as f64 / span)) " down" }))
             (tile("Exits", html! { (words::count(exits)) }, html! { @if exits > 0 { (words::count(well)) " take traffic" } @else { "none connected" } }))

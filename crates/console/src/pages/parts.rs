@@ -65,11 +65,14 @@ pub(super) fn outcome_tone(outcome: &str) -> Tone {
 
 /// How much of a limit is taken, as a bar; the words beside it say the same.
 pub(super) fn bar(part: f64) -> Markup {
-    drawn(part, match part {
-        full if full >= 0.95 => Tone::Bad,
-        high if high >= 0.8 => Tone::Warn,
-        _ => Tone::Quiet,
-    })
+    drawn(
+        part,
+        match part {
+            full if full >= 0.95 => Tone::Bad,
+            high if high >= 0.8 => Tone::Warn,
+            _ => Tone::Quiet,
+        },
+    )
 }
 
 /// A part of a whole as a bar, which is not bad for being long.

@@ -1,24 +1,24 @@
 //! Requests: what is in flight, the search among the records, and the report of one request.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use outgate_faults::Layer;
-use outgate_records::{Filter, Found, Record, Records, Stream};
+use outgate_records::{Privacy, Record, Report};
 use outgate_store::live::{InFlight, Listing};
-use outgate_store::parse_since;
 
 use super::Pages;
 use super::door::{Operator, go};
 use super::faults;
+use super::form::{As, Form};
 use super::frame::{LIVE, Page, Shown, Tab};
 use super::parts::{Field, Tone, Wrong, badge, outcome_tone, share, slug, table, time};
 use super::words;
+use crate::api::requests::{filter, natural_stream};
 use crate::problem::Problem;
 
 /// Requests in flight that the page lists.
@@ -27,14 +27,8 @@ const IN_FLIGHT: usize = 50;
 /// Records that a search shows.
 const FOUND: usize = 100;
 
-/// How far a search looks back when nobody says.
-const REACH: &str = "1h";
-
-/// Searches at a time: each reads files on a thread of its own.
-pub(super) const SEARCHES: usize = 2;
-
-/// How long a search may go on; what was found by then is shown, and that there may be more.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than any request id.
+const LONGEST_ID: usize = 64;
 
 /// Whose requests a list shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,84 +89,28 @@ fn flying(request: &InFlight, now: Timestamp, of: Of) -> Markup {
     }
 }
 
-/// What a search asks for, as it was typed.
-#[derive(Default)]
-struct Search {
-    id: String,
-    key: String,
-    outcome: String,
-    layer: String,
-    target: String,
-    exit: String,
-    since: String,
-    failed: bool,
-}
-
-impl Search {
-    fn of(query: &[(String, String)]) -> Self {
-        let asked = |name: &str| query.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value.trim()).to_owned();
-        Self {
-            id: asked("id"),
-            key: asked("key"),
-            outcome: asked("outcome"),
-            layer: asked("layer"),
-            target: asked("target"),
-            exit: asked("exit"),
-            since: asked("since"),
-            failed: asked("failed") == "yes",
-        }
-    }
-
-    /// Whether anything is asked for.
-    fn asks(&self) -> bool {
-        self.failed
-            || [&self.key, &self.outcome, &self.layer, &self.target, &self.exit, &self.since]
-                .iter()
-                .any(|field| !field.is_empty())
-    }
-
-    fn filter(&self, now: Timestamp) -> Result<Filter, Problem> {
-        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let since = if self.since.is_empty() { REACH } else { &self.since };
-        let wrong = |field: &str, why: String| Problem::invalid_fields(vec![(field.to_owned(), why)]);
-        let layer = match self.layer.as_str() {
-            "" => None,
-            name => {
-                let layer = Layer::ALL.iter().find(|layer| layer.name() == name);
-                Some(*layer.ok_or_else(|| wrong("layer", "is none of the layers".to_owned()))?)
-            }
-        };
-        Ok(Filter {
-            since: Some(parse_since(since, now).map_err(|error| wrong("since", error.to_string()))?),
-            outcomes: some(&self.outcome).into_iter().collect(),
-            failed: self.failed,
-            layer,
-            key: some(&self.key),
-            target: some(&self.target),
-            exit: some(&self.exit),
-            ..Filter::default()
-        })
-    }
-}
+/// What a search may ask for, as the API has it.
+const ASKED: [(&str, As); 7] = [
+    ("key", As::Text),
+    ("outcome", As::Text),
+    ("layer", As::Text),
+    ("target", As::Text),
+    ("exit", As::Text),
+    ("since", As::Text),
+    ("failed", As::Text),
+];
 
 /// `GET /requests`.
-pub(super) async fn search(
-    State(pages): State<Pages>,
-    Operator(signed): Operator,
-    query: Query<Vec<(String, String)>>,
-) -> Response {
-    let search = Search::of(&query);
-    if !search.id.is_empty() {
-        let plain: String = search.id.chars().filter(char::is_ascii_alphanumeric).collect();
+pub(super) async fn search(State(pages): State<Pages>, Operator(signed): Operator, uri: Uri) -> Response {
+    let asked = Form::read(uri.query().unwrap_or_default().as_bytes());
+    if !asked.text("id").is_empty() {
+        let plain: String = asked.text("id").chars().filter(char::is_ascii_alphanumeric).collect();
         return go(&format!("/requests/{plain}"));
     }
     let now = pages.desk.now();
     let listing = pages.desk.live.requests_in_flight(None, IN_FLIGHT).await;
-    let found = match search.asks() {
-        true => Some(match search.filter(now) {
-            Ok(filter) => newest(&pages, filter).await,
-            Err(problem) => Err(problem),
-        }),
+    let found = match ASKED.iter().any(|(name, _)| !asked.text(name).is_empty()) {
+        true => Some(find_newest(&pages, &asked, now).await),
         false => None,
     };
     let problem = found.as_ref().and_then(|found| found.as_ref().err());
@@ -185,7 +123,7 @@ pub(super) async fn search(
         }
         details.panel #filters open[found.is_some()] {
             summary { "Find by key, fault, target, exit" }
-            (finder(&search, problem))
+            (finder(&asked, problem))
         }
         @if let Some(found) = &found {
             section aria-labelledby="found" {
@@ -207,47 +145,46 @@ pub(super) async fn search(
     (problem.map_or(StatusCode::OK, Problem::status), page.show(body)).into_response()
 }
 
-fn finder(search: &Search, problem: Option<&Problem>) -> Markup {
+async fn find_newest(pages: &Pages, asked: &Form, now: Timestamp) -> Result<Vec<Record>, Problem> {
+    let mut fields = asked.fields(&ASKED);
+    let filter = filter(&mut fields, now);
+    let filter = fields.finish(Some(filter))?;
+    pages.desk.search.newest(natural_stream(&filter), filter, FOUND).await
+}
+
+fn finder(asked: &Form, problem: Option<&Problem>) -> Markup {
     let wrong = Wrong(problem);
     let layers: Vec<(&str, &str)> =
         std::iter::once(("", "any")).chain(Layer::ALL.iter().map(|layer| (layer.name(), layer.name()))).collect();
     html! {
         form.stack method="get" action="/requests" {
             div.columns {
-                (Field { name: "key", label: "Key", hint: "", value: &search.key }.line(&wrong))
-                (Field { name: "outcome", label: "Fault", hint: "A slug, or ok.", value: &search.outcome }.line(&wrong))
-                (Field { name: "layer", label: "Layer", hint: "", value: &search.layer }.choice(&wrong, &layers))
-                (Field { name: "target", label: "Target", hint: "A host, host:port or *.example.com.", value: &search.target }.line(&wrong))
-                (Field { name: "exit", label: "Exit", hint: "", value: &search.exit }.line(&wrong))
-                (Field { name: "since", label: "Since", hint: "Such as 15m or 2026-11-21. Empty: one hour.", value: &search.since }.line(&wrong))
+                (Field { name: "key", label: "Key", hint: "", value: asked.text("key") }.line(&wrong))
+                (Field { name: "outcome", label: "Fault", hint: "A slug, or ok.", value: asked.text("outcome") }.line(&wrong))
+                (Field { name: "layer", label: "Layer", hint: "", value: asked.text("layer") }.choice(&wrong, &layers))
+                (Field { name: "target", label: "Target", hint: "A host, host:port or *.example.com.", value: asked.text("target") }.line(&wrong))
+                (Field { name: "exit", label: "Exit", hint: "", value: asked.text("exit") }.line(&wrong))
+                (Field { name: "since", label: "Since", hint: "Such as 15m or 2026-11-21. Empty: one day.", value: asked.text("since") }.line(&wrong))
             }
-            label.check { input type="checkbox" name="failed" value="yes" checked[search.failed]; " Only what went wrong" }
+            label.check { input type="checkbox" name="failed" value="true" checked[asked.text("failed") == "true"]; " Only what went wrong" }
             button.primary type="submit" { "Find" }
         }
     }
 }
 
-/// What a search found.
-pub(super) struct Finds {
-    records: Vec<Record>,
-    /// Whether it ended before it had looked everywhere.
-    cut: bool,
-}
-
-fn list(found: &Finds) -> Markup {
+fn list(found: &[Record]) -> Markup {
     html! {
         (table("Requests found", html! {
             table {
-                caption { @match found.records.len() { FOUND => { "The newest " (FOUND) }, number => (number) } " requests, newest first"
-                    @if found.cut { "; the search was stopped after " (PATIENCE.as_secs()) " s, so there may be others" } }
+                caption { @if found.len() == FOUND { "The newest " } (found.len()) " requests, newest first" }
                 thead { tr {
                     th scope="col" { "Request" } th scope="col" { "Began" } th scope="col" { "Outcome" } th.number scope="col" { "Status" }
                     th scope="col" { "Target" } th scope="col" { "Key" } th.minor scope="col" { "Exit" } th.number.minor scope="col" { "Bytes" }
                     th.number scope="col" { "Took" }
                 } }
                 tbody {
-                    @for record in &found.records { (row(record)) }
-                    @if found.records.is_empty() { tr { td.empty colspan="9" { "Nothing like that was found." } } }
+                    @for record in found { (row(record)) }
+                    @if found.is_empty() { tr { td.empty colspan="9" { "Nothing like that was found." } } }
                 }
             }
         }))
@@ -270,65 +207,20 @@ fn row(record: &Record) -> Markup {
     }
 }
 
-/// The newest records that are wanted. Reads files: on a thread of its own, and few at a time.
-async fn newest(pages: &Pages, filter: Filter) -> Result<Finds, Problem> {
-    let records = pages.sight.records.clone().ok_or_else(no_records)?;
-    // Refused credentials lie apart; who asks for their faults wants to see them.
-    let stream = if wants_auth(&filter) { Stream::Auth } else { Stream::Access };
-    reading(pages, move || {
-        let until = std::time::Instant::now() + PATIENCE;
-        let (mut kept, mut cut) = (std::collections::VecDeque::with_capacity(FOUND), false);
-        records.each(stream, &filter, &mut |line| {
-            if let Some(record) = Record::parse(line) {
-                if kept.len() == FOUND {
-                    kept.pop_back();
-                }
-                kept.push_front(record);
-            }
-            cut = std::time::Instant::now() > until;
-            if cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        Ok(Finds { records: kept.into(), cut })
-    })
-    .await
-}
-
-fn wants_auth(filter: &Filter) -> bool {
-    let auth = |slug: &String| outgate_faults::Slug::parse(slug).is_some_and(|slug| slug.row().layer == Layer::Auth);
-    filter.layer == Some(Layer::Auth) || filter.outcomes.iter().any(auth)
-}
-
 /// The record of a request.
-pub(super) async fn find(pages: &Pages, id: &str) -> Result<Option<Found>, Problem> {
-    let records: Records = pages.sight.records.clone().ok_or_else(no_records)?;
-    let id = id.to_owned();
-    reading(pages, move || records.find(&id)).await
-}
-
-fn no_records() -> Problem {
-    Problem::not_found("this gateway keeps no records: records.enabled is false in its configuration")
-}
-
-async fn reading<T: Send + 'static>(
-    pages: &Pages,
-    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> Result<T, Problem> {
-    let Ok(_turn) = pages.searches.acquire().await else { return Err(Problem::internal()) };
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "the records can't be read");
-            Err(Problem::internal())
-        }
-        Err(_) => Err(Problem::internal()),
+pub(super) async fn find(pages: &Pages, id: &str) -> Result<Option<Record>, Problem> {
+    // Nobody's id: no need to look.
+    if id.len() > LONGEST_ID || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+        return Ok(None);
     }
+    Ok(pages.desk.search.find(id.to_ascii_lowercase()).await?.map(|found| found.record))
 }
 
 /// `GET /requests/{id}`: its report.
 pub(super) async fn report(State(pages): State<Pages>, Operator(signed): Operator, Path(id): Path<String>) -> Shown {
     let now = pages.desk.now();
     let body = match find(&pages, &id).await? {
-        Some(found) => told(&pages.sight.name, &found.record, faults::Reader::Operator),
+        Some(record) => told(&record, faults::Reader::Operator),
         None => {
             let listing = pages.desk.live.requests_in_flight(None, usize::MAX).await;
             let flying: Vec<InFlight> = listing.requests.into_iter().filter(|request| request.request_id == id).collect();
@@ -350,7 +242,7 @@ pub(super) async fn report(State(pages): State<Pages>, Operator(signed): Operato
 }
 
 /// The report of a request.
-pub(super) fn told(gateway: &str, record: &Record, reader: faults::Reader) -> Markup {
+pub(super) fn told(record: &Record, reader: faults::Reader) -> Markup {
     html! {
         h1 { "Request " span.mono { (record.request_id) } }
         p.lead {
@@ -368,7 +260,7 @@ pub(super) fn told(gateway: &str, record: &Record, reader: faults::Reader) -> Ma
         section aria-labelledby="paste" {
             h2 #paste { "For support" }
             p.dim { "Safe to paste: no secret, and the client's address is masked." }
-            div.secret.plain { pre tabindex="0" { code { (text(gateway, record)) } } }
+            div.secret.plain { pre tabindex="0" { code { (Report::of(record, Privacy::Public)) } } }
         }
     }
 }
@@ -393,7 +285,8 @@ fn facts(record: &Record, reader: faults::Reader) -> Markup {
             div { dt { "Attempts" } dd { (record.attempts) } }
             @if let Some(trace) = &record.trace_id { div { dt { "Trace" } dd { span.mono { (trace) } } } }
             @if operator { @if let Some(detail) = &record.detail { div.wide { dt { "Detail, for the operator" } dd { (detail) } } } }
-            @if let Some(told) = &record.told { div.wide { dt { "Body sent" } dd { code { (told) } } } }
+            @let told = Report::of(record, Privacy::Full).told;
+            div.wide { dt { "What the client was told" } dd { (told.answer) @if let Some(body) = &told.body { ": " code { (body) } } } }
         }
     }
 }
@@ -406,7 +299,7 @@ fn steps(record: &Record) -> Markup {
         ("TLS with the client", ms.tls, 500.0),
         ("Name resolution", Some(ms.dns).filter(|took| *took > 0.0), 200.0),
         ("Connecting", Some(ms.connect), f64::INFINITY),
-        ("Set-up in all", ms.setup, 2_000.0),
+        ("Until the answer", ms.setup, 2_000.0),
         ("First byte", ms.first_byte, 2_000.0),
         ("From begin to end", Some(ms.total), f64::INFINITY),
     ];
@@ -455,55 +348,4 @@ fn tries(record: &Record) -> Markup {
 
 fn millis(ms: f64) -> String {
     words::duration(Duration::try_from_secs_f64(ms / 1_000.0).unwrap_or_default())
-}
-
-/// The report as plain lines.
-fn text(gateway: &str, record: &Record) -> String {
-    let ms = &record.ms;
-    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let optional = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
-    let mut lines = vec![
-        format!("request   {}", record.request_id),
-        format!("time      {:.3}", record.time),
-        format!("gateway   {gateway}"),
-        format!("key       {}", or_none(&record.key)),
-        format!("client    {} ({})", masked(&record.client), record.protocol),
-        format!("target    {} {}", record.method, record.target),
-        format!("outcome   {}{}", record.outcome, record.layer.as_ref().map(|layer| format!(" ({layer})")).unwrap_or_default()),
-        format!("status    {}", record.status.map_or_else(|| "-".to_owned(), |status| status.to_string())),
-        format!("way       pool {}, exit {}, country {}", or_none(&record.pool), or_none(&record.exit), or_none(&record.country)),
-        format!("stage     {}, attempts {}", record.stage, record.attempts),
-        format!("bytes     {} up, {} down", record.bytes_up, record.bytes_down),
-        format!(
-            "ms        queue {:.1}, tls {}, dns {:.1}, connect {:.1}, setup {}, first byte {}, total {:.1}",
-            ms.queue,
-            optional(ms.tls),
-            ms.dns,
-            ms.connect,
-            optional(ms.setup),
-            optional(ms.first_byte),
-            ms.total
-        ),
-    ];
-    lines.extend(record.tries.iter().map(|attempt| {
-        let through = attempt.exit.as_deref().unwrap_or("direct");
-        format!("attempt   {through}: {} after {:.1} ms, took {:.1} ms", attempt.outcome, attempt.at, attempt.ms)
-    }));
-    lines.extend(record.told.as_ref().or(record.sentence.as_ref()).map(|told| format!("told      {told}")));
-    lines.join("\n")
-}
-
-/// An address of which only the network is left: a /24, a /48.
-fn masked(address: &str) -> String {
-    match address.parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V4(v4)) => {
-            let [a, b, c, _] = v4.octets();
-            format!("{a}.{b}.{c}.x")
-        }
-        Ok(std::net::IpAddr::V6(v6)) => {
-            let [a, b, c, ..] = v6.segments();
-            format!("{a:x}:{b:x}:{c:x}:x")
-        }
-        Err(_) => "-".to_owned(),
-    }
 }

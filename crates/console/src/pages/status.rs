@@ -75,7 +75,7 @@ struct Public {
 
 impl Public {
     fn of(pages: &Pages) -> Self {
-        let (signals, incidents) = pages.sight.watch(|watch| {
+        let (signals, incidents) = pages.desk.watch(|watch| {
             let open = watch.incidents().filter(|incident| incident.is_open());
             let past = watch.incidents().filter(|incident| !incident.is_open()).take(PAST);
             (watch.signals(), open.chain(past).cloned().collect::<Vec<_>>())
@@ -114,7 +114,7 @@ fn gateway(standing: &Standing, signals: &[Signal]) -> Component {
     let (health, what) = match (refusing, health) {
         (true, _) => (Health::Down, "New requests are refused."),
         (false, Health::Fine) => (Health::Fine, "Requests are taken."),
-        (false, worse) => (worse, "Requests are taken; see the incidents below."),
+        (false, worse) => (worse, "Requests are taken; see the open incident."),
     };
     Component { name: "Gateway".to_owned(), health, what: what.to_owned() }
 }

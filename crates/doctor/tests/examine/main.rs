@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outgate_doctor::checks::Check;
-use outgate_doctor::{Case, Finding, Progress, Report, Site, examine, roots};
+use outgate_doctor::{Case, Finding, OWN_NAMES, Progress, Report, Site, examine, roots};
 
 /// Nobody watches.
 struct Silent;
@@ -47,4 +47,14 @@ async fn verdict(case: &Case) -> (Option<&'static str>, Report) {
 fn roots_are_read_or_refused() {
     assert!(roots(Some(b"no certificate")).is_err());
     assert!(roots(None).is_ok());
+}
+
+#[test]
+fn every_name_is_documented_and_no_slug() {
+    let docs = include_str!("../../../../docs/doctor.md");
+    assert!(OWN_NAMES.len() >= 20, "{OWN_NAMES:?}");
+    for name in OWN_NAMES {
+        assert!(docs.contains(&format!("| `{name}` |")), "{name} is not in docs/doctor.md");
+        assert!(outgate_faults::Slug::parse(name).is_none(), "{name} is a slug, too");
+    }
 }

@@ -105,3 +105,24 @@ async fn a_login_that_a_url_can_not_say() {
     let (name, _) = verdict(&case(&format!("http://k:s@{}", proxy.address()), &origin.url("/ok"))).await;
     assert_eq!(name, Some("login_unsupported"));
 }
+
+#[tokio::test]
+async fn an_exit_that_fails_while_others_work() {
+    let origin = Origin::start();
+    let through = |answer: &str| vec![Step::ReadHead, Step::Write(answer.as_bytes().to_vec()), Step::Close];
+    let good = through("HTTP/1.1 200 OK\r\nX-Outgate-Exit: a\r\nVia: 1.1 p\r\nContent-Length: 3\r\n\r\nok\n");
+    let bad = through(
+        "HTTP/1.1 502 Bad Gateway (exit_lost)\r\nX-Proxy-Error: exit_lost\r\nX-Outgate-Request-Id: 1\r\nX-Outgate-Exit: b\r\n\
+         Content-Length: 0\r\n\r\n",
+    );
+    // The connection that is only made, the first request, the neutral one; then the samples.
+    let scripts = [[&good, &good, &good], [&good, &bad, &good], [&bad, &good, &good]].concat();
+    let proxy = Script::start_each(scripts.into_iter().cloned().collect());
+    let mut case = case(&format!("http://{}", proxy.address()), &origin.url("/ok"));
+    case.samples = 6;
+    let (name, report) = verdict(&case).await;
+    assert_eq!((name, report.verdict.health), (Some("intermittent_by_exit"), Health::Impaired), "{report:#?}");
+    let diagnosis = report.verdict.diagnosis.expect("a diagnosis");
+    assert_eq!(diagnosis.fault.map(|slug| slug.name()), Some("exit_lost"));
+    assert!(diagnosis.sentence.contains("through b"), "{}", diagnosis.sentence);
+}

@@ -1,7 +1,7 @@
-//! The commands that administer a running gateway: `plans`, `keys`, `exits`, `usage`, `audit`; and those that read what it wrote, running or
+//! The commands that administer a running gateway: `plans`, `keys`, `exits`, `usage`, `audit`, `signals`, `incidents`; and those that read what it wrote, running or
 //! not: `logs`, `report`.
 //!
-//! Each reads its arguments ([`plans`], [`keys`], [`exits`], [`usage`], [`audit`]), asks the gateway's admin API through [`console`] and
+//! Each reads its arguments ([`plans`], [`keys`], [`exits`], [`usage`], [`audit`], [`signals`]), asks the gateway's admin API through [`console`] and
 //! prints the answer with [`output`] and [`table`]; [`trouble`] says what to do when that fails. To add a command: 1. a module
 //! with its clap arguments and a `run`; 2. a variant of [`AdminCommand`]; 3. a case in `tests`.
 
@@ -14,6 +14,7 @@ mod output;
 mod plans;
 mod report;
 mod setting;
+mod signals;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,10 @@ pub(crate) enum AdminCommand {
     Usage(usage::Usage),
     /// Audit: who changed what, newest first
     Audit(audit::AuditTrail),
+    /// Signals: what is too slow, too full or fails too often now
+    Signals(signals::Signals),
+    /// Incidents: what was wrong, since when and why, newest first
+    Incidents(signals::Incidents),
     /// Logs: the records of requests, filtered, counted, followed
     Logs(Box<logs::Logs>),
     /// Report: what support needs to know of one request
@@ -103,6 +108,8 @@ async fn execute(
         AdminCommand::Exits(exits) => &exits.common,
         AdminCommand::Usage(usage) => &usage.common,
         AdminCommand::Audit(audit) => &audit.common,
+        AdminCommand::Signals(signals) => &signals.common,
+        AdminCommand::Incidents(incidents) => &incidents.common,
         AdminCommand::Logs(logs) => &logs.common,
         AdminCommand::Report(report) => &report.common,
     };
@@ -118,6 +125,8 @@ async fn execute(
         AdminCommand::Exits(exits) => exits.run(&console()?, &mut output).await,
         AdminCommand::Usage(usage) => usage.run(&console()?, &mut output).await,
         AdminCommand::Audit(audit) => audit.run(&console()?, &mut output).await,
+        AdminCommand::Signals(signals) => signals.run(&console()?, &mut output).await,
+        AdminCommand::Incidents(incidents) => incidents.run(&console()?, &mut output).await,
     }?;
     output.end()
 }

@@ -29,7 +29,9 @@ fn what_the_catalogue_says_is_raised_is_raised() {
 fn what_is_raised_is_marked_so() {
     for seen in Seen::ALL {
         let raised = raised_in_code(*seen);
-        let early = raised.iter().filter(|slug| slug.row().raised != Raised::Yes);
+        // Where the safety net is raised nobody knows a way to come, so nothing can provoke it.
+        let net = |slug: &&Slug| slug.row().raised == Raised::NotYet("safety net");
+        let early = raised.iter().filter(|slug| slug.row().raised != Raised::Yes && !net(slug));
         assert_eq!(early.collect::<Vec<_>>(), Vec::<&Slug>::new(), "raised, but the catalogue says NotYet");
     }
     let raised = raised_in_code(Seen::Gateway);

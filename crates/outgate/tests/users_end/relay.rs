@@ -1,5 +1,6 @@
 //! `outgate relay`: programs on one side, upstreams on the other.
 
+mod blind;
 mod bypass;
 mod config;
 mod faults;

@@ -111,9 +111,10 @@ impl Live {
             fs::create_dir_all(&self.folder)?;
             // Who went where is nobody else's business; a group may ship the files.
             let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o640).open(&path)?;
-            end_half_line(&mut file)?;
             let found = file.metadata()?;
+            // Before anything is done to it.
             let written = Timestamp::from_second(found.mtime()).unwrap_or_default();
+            end_half_line(&mut file)?;
             self.open = Some(Open { file, identity: (found.dev(), found.ino()), hour: Hour::of(written), torn: false });
         }
         let open = self.open.as_mut().ok_or(io::ErrorKind::NotFound)?;
@@ -225,6 +226,15 @@ mod tests {
         let names = names(folder.path());
         assert_eq!(names.len(), 2, "{names:?}");
         assert_eq!(fs::read_to_string(folder.path().join(&names[0])).unwrap(), "whole\n", "{names:?}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.jsonl");
+        fs::write(&path, "whole\nhal").unwrap();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(3 * 3600);
+        File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
+        live(folder.path(), 1000).prepare(Timestamp::now()).unwrap();
+        let then = Hour::of(Timestamp::try_from(then).unwrap());
+        assert_eq!(self::names(folder.path()), [format!("access-{then}.jsonl"), "access.jsonl".to_owned()]);
 
         fs::write(folder.path().join("access.jsonl"), "hal").unwrap();
         let mut second = live(folder.path(), 1000);

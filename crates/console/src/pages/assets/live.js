@@ -51,16 +51,33 @@
     for (const part of document.querySelectorAll("[data-live][id]")) {
       const next = fresh.getElementById(part.id);
       if (!next || next.isEqualNode(part)) continue;
-      // Whoever is in the middle of something there is not disturbed.
-      if (part.contains(document.activeElement) && document.activeElement !== part) continue;
-      if (part.querySelector("details[open]")) keepOpen(part, next);
+      if (isBusy(part)) continue;
+      keepOpen(part, next);
+      const focused = part.contains(document.activeElement) && likeIn(next, part, document.activeElement);
       part.replaceWith(document.adoptNode(next));
+      if (focused) focused.focus({ preventScroll: true });
     }
   }
 
+  // Whoever types something or marks text there is not disturbed.
+  function isBusy(part) {
+    const selection = document.getSelection();
+    const marks = selection && !selection.isCollapsed && selection.containsNode(part, true);
+    return marks || (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea"));
+  }
+
+  // What is in the new part where an element was in the old one.
+  function likeIn(next, part, element) {
+    if (element === part) return next;
+    if (element.id) return next.querySelector(`#${CSS.escape(element.id)}`);
+    const alike = (root) => [...root.querySelectorAll(element.tagName)].filter((other) =>
+      ["href", "aria-label"].every((name) => other.getAttribute(name) === element.getAttribute(name)));
+    return alike(next)[alike(part).indexOf(element)];
+  }
+
   function keepOpen(part, next) {
-    const open = new Set([...part.querySelectorAll("details[open]")].map((details) => details.id));
-    for (const details of next.querySelectorAll("details")) details.open = open.has(details.id);
+    const before = new Map([...part.querySelectorAll("details[id]")].map((details) => [details.id, details.open]));
+    for (const details of next.querySelectorAll("details[id]")) details.open = before.get(details.id) ?? details.open;
   }
 
   wait();

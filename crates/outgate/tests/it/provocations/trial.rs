@@ -40,8 +40,12 @@ pub(crate) enum Way {
 impl Way {
     /// The way that tests take unless they are about ways.
     pub(crate) const PLAIN: &[Self] = &[Self::Http1(Form::Connect), Self::Http1(Form::Forward)];
-    /// All others.
-    pub(crate) const OTHERS: &[Self] = &[
+    /// All others, in the default dialect.
+    pub(crate) const OTHERS: &[Self] = Self::EVERY.split_at(5).0;
+    /// In every other dialect.
+    pub(crate) const DIALECTS: &[Self] = Self::EVERY.split_at(5).1;
+    /// Both.
+    pub(crate) const EVERY: &[Self] = &[
         Self::Http1OverTls(Form::Connect),
         Self::Http1OverTls(Form::Forward),
         Self::Http2(Form::Connect),

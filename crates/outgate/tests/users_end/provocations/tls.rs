@@ -48,7 +48,8 @@ fn certificates_that_are_not_believed() {
     let gateway = Quickstart::new(OUTGATE).start();
     let (ca, other) = (Ca::new(), Ca::new());
     let rows = [
-        (&other, Validity::Current, "site.example", "unknown issuer"),
+        // Somebody in between who calls himself as the authority that is trusted.
+        (&other, Validity::Current, "site.example", "a bad signature"),
         (&ca, Validity::Expired, "site.example", "expired"),
         (&ca, Validity::Current, "elsewhere.example", "for another name"),
     ];

@@ -136,8 +136,10 @@ fn apt_updates_and_downloads() {
     let mut server = Daemon::start("python3", &arguments, &[]);
     let port: u16 = server.line("the file server", |line| line.split("port ").nth(1)?.split(' ').next()?.parse().ok());
     let repository = format!("http://127.0.0.1:{port}/");
-    // The first of every three fails: apt asks for several files, so without help it never gets them all.
-    let flaky = || FlakyProxy::start(|number, _| if number % 3 == 0 { Fate::Resets } else { Fate::Serves });
+    // The first of every three fails: apt asks for several files, so without help it never gets them all. A reset apt would try
+    // again by itself.
+    let failing = || Fate::answer(502, "Bad Gateway", "X-Why: exit");
+    let flaky = || FlakyProxy::start(move |number, _| if number % 3 == 0 { failing() } else { Fate::Serves });
     let get = |proxy: &str| {
         let folder = TempDir::new().expect("a temporary folder");
         let updated = apt(folder.path(), &repository, proxy, &["update", "--error-on=any"]);

@@ -145,7 +145,10 @@ async fn a_program_may_bring_its_own_login() {
     let login = gateway.credentials(&user).header_line();
     assert_eq!(get(relay.proxy(), "http://echo.outgate/", &login).await.status, 200);
     let reply = get(relay.proxy(), "http://echo.outgate/", "").await;
-    assert_eq!((reply.status, reply.header("x-proxy-error")), (502, Some("credentials_missing")), "{reply:?}");
+    assert_eq!((reply.status, reply.header("x-proxy-error")), (407, Some("credentials_missing")), "{reply:?}");
+    assert!(reply.header("proxy-authenticate").is_some(), "a program that waits to be asked is asked");
+    // One program's missing login is not the next one's.
+    assert_eq!(get(relay.proxy(), "http://echo.outgate/", &login).await.status, 200);
 }
 
 #[tokio::test]
@@ -161,6 +164,7 @@ async fn the_relay_says_how_it_stands() {
         (&1.into(), &1.into(), &"ok".into()),
         "{status}"
     );
+    assert_eq!((&status["in_flight"], &status["requests"]), (&0.into(), &1.into()), "a look at it is none: {status}");
     let metrics = own("/metrics").await;
     let line = format!(
         "outgate_requests_total{{protocol=\"http\",kind=\"forward\",pool=\"http://{}\",outcome=\"ok\",layer=\"\"}} 1",
