@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut builder = Client::builder().trust(trust).timeout(PATIENCE);
     for proxy in &task.proxies {
         let grammar = Grammar::of(&task.provider).ok_or("no such provider")?.clone();
-        builder = builder.through(Through::parse(proxy)?.sessions(grammar, 64).provider(task.provider.as_str()).tunnel_plain());
+        builder = builder.through(Through::parse(proxy)?.sessions(grammar, 64).provider(task.provider.as_str()));
     }
     let client = builder.build();
     let places = Arc::new(Semaphore::new(task.workers));

@@ -29,8 +29,7 @@ pub struct Rules {
     pub budget: BudgetRules,
     /// The circuit breaker of each domain.
     pub breaker: BreakerRules,
-    /// Failures of one proxy in a row, without a success, that hold it; and answers that state a limit but name no wait, of
-    /// one domain (503) or of one account (no exit).
+    /// Failures of one proxy in a row, without a success, that hold it; and answers 503 of one domain that name no wait.
     pub in_a_row: u32,
     /// The first hold of a proxy that failed so often; doubled by each probe that fails.
     pub hold: Duration,
@@ -38,10 +37,6 @@ pub struct Rules {
     pub hold_longest: Duration,
     /// How long the others wait for the first one after a limit. A refusal comes quickly: one that took longer got in.
     pub probe: Duration,
-    /// How long a pool without an exit is left alone if its answer names no wait.
-    pub no_exit: Duration,
-    /// The longest of these.
-    pub no_exit_longest: Duration,
     /// Whether and when slow attempts get a second one beside them.
     pub hedging: Hedging,
     /// How many domains, targets, sessions and refusals are kept in mind of each kind.
@@ -108,8 +103,6 @@ impl Default for Rules {
             hold: Duration::from_millis(500),
             hold_longest: Duration::from_secs(30),
             probe: Duration::from_secs(1),
-            no_exit: Duration::from_secs(5),
-            no_exit_longest: Duration::from_secs(30),
             hedging: Hedging::Off,
             most_kept: 10_000,
         }
