@@ -1,0 +1,1 @@
+"""Requests through proxies that say what went wrong."""
