@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Exit(ExitLine),
     /// What a ledger of a million keys costs against a small one: start, memory, admission; writes docs/performance.md.
     Keys(KeysLine),
+    /// What records and metrics cost: the same gateway with and without them; prints two tables.
+    Seeing(SeeingLine),
     /// A fleet of exits that are killed, frozen, cut off, slow or lying under load; writes docs/fleet.md.
     Chaos(ChaosLine),
     /// What choosing an exit costs, from 10 to 100,000 of them; prints a table.
@@ -49,6 +51,25 @@ pub(crate) struct ExitLine {
     #[arg(long, default_value_t = 0)]
     pub(crate) core: usize,
     /// Everything else's core.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) load_core: usize,
+}
+
+#[derive(Args)]
+pub(crate) struct SeeingLine {
+    /// The Outgate binary.
+    #[arg(long, default_value = "target/release/outgate")]
+    pub(crate) outgate: PathBuf,
+    /// Rounds.
+    #[arg(long, default_value_t = 12)]
+    pub(crate) rounds: usize,
+    /// Seconds per measurement.
+    #[arg(long, default_value_t = 2.0)]
+    pub(crate) seconds: f64,
+    /// The gateways' core.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) core: usize,
+    /// The generator's and the origin's core.
     #[arg(long, default_value_t = 1)]
     pub(crate) load_core: usize,
 }

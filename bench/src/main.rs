@@ -14,6 +14,7 @@
 //! wrong one ends the run ([`failure`]).
 //!
 //! `outgate-bench chaos` is apart: it harms a fleet of exits under load and counts what clients see of it ([`chaos`]).
+//! `outgate-bench seeing` compares a gateway that records and counts with one that does not ([`seeing`]).
 //! `outgate-bench keys` compares a ledger of a million keys with a small one ([`keys`]).
 //! `outgate-bench fleet` stays in its own process: what choosing among 100,000 exits and a million sessions costs ([`fleet`]).
 //!
@@ -38,6 +39,7 @@ mod process;
 mod report;
 mod route;
 mod run;
+mod seeing;
 mod setup;
 mod stage;
 mod stats;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Run(line) => run::run(&line),
         Command::Exit(line) => exit::run(&line),
         Command::Keys(line) => keys::run(&line),
+        Command::Seeing(line) => seeing::run(&line),
         Command::Chaos(line) => chaos::run(&line),
         Command::Fleet => fleet::run(),
     };

@@ -22,7 +22,19 @@ pub(crate) fn origin(core: usize, log: PathBuf) -> Outcome<(Running, u16)> {
 
 /// Outgate that may go to the origin, and the line that it says once it is ready.
 pub(crate) fn quickstart(program: &Path, doors: Doors, data: &Path, core: usize, log: PathBuf) -> Outcome<(Running, Value)> {
-    let arguments: Vec<String> = [
+    quickstart_under(&[], program, doors, data, core, log)
+}
+
+/// The same under these environment variables, each as `NAME=value`. (`env` execs, so the id is the program's.)
+pub(crate) fn quickstart_under(
+    variables: &[&str],
+    program: &Path,
+    doors: Doors,
+    data: &Path,
+    core: usize,
+    log: PathBuf,
+) -> Outcome<(Running, Value)> {
+    let told = [
         "quickstart",
         "--listen",
         &doors.proxy.to_string(),
@@ -36,9 +48,10 @@ pub(crate) fn quickstart(program: &Path, doors: Doors, data: &Path, core: usize,
         "1-65535",
         "--json",
     ]
-    .map(String::from)
-    .into();
-    let mut process = Running::start(program, &arguments, core, log, Output::Read)?;
+    .map(String::from);
+    let own = [program.display().to_string()];
+    let arguments: Vec<String> = variables.iter().map(|variable| (*variable).to_owned()).chain(own).chain(told).collect();
+    let mut process = Running::start(Path::new("env"), &arguments, core, log, Output::Read)?;
     let told = serde_json::from_str(&process.first_line()?).during("reading quickstart's line")?;
     Ok((process, told))
 }

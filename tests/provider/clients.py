@@ -1,8 +1,11 @@
 """The clients that are compared: how each of them is started, and with which proxies."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -57,9 +60,64 @@ def with_scrapy(jobs, ports, mix, folder, authority, args):
     return program("with_scrapy.py", task)
 
 
+RELAY = """
+data = "{data}"
+targets.ca = "{ca}"
+intercept.hosts = ["*"]
+retry.deadline = "28s"
+
+[[listen]]
+address = "127.0.0.1:0"
+{upstreams}
+"""
+UPSTREAM = """
+[[upstream]]
+url = "{url}"
+provider = "{provider}"
+name = "account-{number}"
+"""
+
+
+def with_relay(jobs, ports, mix, folder, authority, args):
+    """requests as in `never`, with a relay in front that opens TLS, so that a target's refusals are handled there too."""
+    data = folder / f"relay-{mix.name}-{ports[0]}"
+    data.mkdir()
+    urls = enumerate(accounts(ports, mix))
+    upstreams = "".join(UPSTREAM.format(url=url, provider=mix.dialect, number=number) for number, url in urls)
+    config = data / "relay.toml"
+    config.write_text(RELAY.format(data=data, ca=authority, upstreams=upstreams))
+    log = open(data / "relay.log", "w")
+    relay = subprocess.Popen([args.outgate, "relay", "--config", str(config)], stdout=log, stderr=log)
+    try:
+        url = listening(relay, data / "relay.log")
+        task = {"jobs": jobs, "proxies": [url], "ca": str(data / "relay-ca.pem"), "habit": "once", "workers": args.workers}
+        return program("with_requests.py", task)
+    finally:
+        relay.send_signal(signal.SIGINT)
+        relay.wait(40)
+        log.close()
+
+
+def listening(relay, log):
+    """Where the relay listens, once it says so."""
+    while relay.poll() is None:
+        words = log.read_text().split()
+        for word in words:
+            if word.startswith("http://127.0.0.1:"):
+                url = word.rstrip(";,")
+                try:
+                    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/status.json", timeout=2).read()
+                    return url
+                except OSError:
+                    break
+        os.sched_yield()
+    raise SystemExit(f"the relay ended:\n{log.read_text()[-2000:]}")
+
+
 CLIENTS = [
     Client("never", "requests, one attempt for each request", with_requests("once")),
     Client("snippet", "document 000's snippet over requests", with_requests("snippet")),
     Client("urllib3", "requests with urllib3's Retry(total=3, backoff_factor=1) for 429 and 5xx", with_requests("urllib3")),
+    Client("outgate relay", "requests as in `never`, behind `outgate relay` with TLS opened", with_relay),
     Client("scrapy", "Scrapy with its retries and scrapy-rotating-proxies over ten sessions of each account", with_scrapy),
 ]

@@ -1,14 +1,16 @@
 //! The routes: read the request's fields, call the desk, show the result.
 
-mod exits;
+pub(crate) mod exits;
 mod idempotency;
-mod keys;
+pub(crate) mod keys;
 mod me;
 mod openapi;
 pub(crate) mod own;
 mod pages;
-mod plans;
+pub(crate) mod plans;
 mod reports;
+pub(crate) mod requests;
+mod signals;
 mod who;
 
 use std::net::IpAddr;
@@ -24,6 +26,7 @@ use outgate_store::SecretHash;
 use serde_json::json;
 
 use crate::desk::{Desk, DeskError};
+use crate::pages::trouble as pages_trouble;
 use crate::problem::Problem;
 use idempotency::{Answered, once};
 
@@ -64,7 +67,12 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/exits/{id}/rotate", post(exits::rotate))
         .route("/v1/usage", get(reports::usage))
         .route("/v1/audit", get(reports::audit))
+        .route("/v1/requests", get(requests::list))
+        .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/health", get(reports::health))
+        .route("/v1/signals", get(signals::list))
+        .route("/v1/incidents", get(signals::incidents))
+        .route("/v1/incidents/{id}", get(signals::incident))
         .route_layer(from_fn_with_state(answered, once))
         .route_layer(from_fn_with_state(lock, require_token))
         .with_state(desk)
@@ -72,7 +80,7 @@ pub fn router(desk: Arc<Desk>, token: SecretHash, extra: Router) -> Router {
         .route("/v1/openapi.json", get(openapi::show))
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
         .merge(extra)
-        .fallback(async |uri: Uri| Problem::no_such_route(uri.path()))
+        .fallback(nothing_there)
         .method_not_allowed_fallback(async |method: Method| Problem::method_not_allowed(method.as_str()))
         .layer(from_fn(private))
 }
@@ -101,21 +109,31 @@ fn check_token(desk: &Desk, headers: &HeaderMap, source: IpAddr, token: SecretHa
 }
 
 /// The token that a request carries, right or wrong.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let given = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7);
     given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")).map(|(_, token)| token)
 }
 
-/// Answers may carry a secret that is shown once: nothing on the way keeps them.
+/// Says that there is nothing, to a program or to a person.
+async fn nothing_there(headers: HeaderMap, uri: Uri) -> Response {
+    let problem = Problem::no_such_route(uri.path());
+    let reads_pages =
+        headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"));
+    if reads_pages { pages_trouble(&problem) } else { problem.into_response() }
+}
+
+/// Answers may carry a secret that is shown once: nothing on the way keeps them, unless they say themselves that it may.
 async fn private(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
 /// Runs a change to its end even if the client hangs up: between the store and the running gateway nothing may get lost.
-async fn whole<T: Send + 'static>(change: impl Future<Output = Result<T, DeskError>> + Send + 'static) -> Result<T, Problem> {
+pub(crate) async fn whole<T: Send + 'static>(
+    change: impl Future<Output = Result<T, DeskError>> + Send + 'static,
+) -> Result<T, Problem> {
     match tokio::spawn(change).await {
         Ok(done) => Ok(done?),
         Err(error) => {

@@ -7,16 +7,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use outgate_records::Records;
+use outgate_signals::{Rules, Watch};
 use outgate_store::live::{Live, RotateError, Standing};
 use outgate_store::{
     Audit, AuditQuery, AuditRow, Change, Exit, ExitId, Key, KeyId, NoRandomness, Plan, PlanName, Secret, Snapshot, Store,
     StoreError, StoreFuture, UsageQuery, UsageRow,
 };
 use ring::rand::SystemRandom;
+
+use crate::search::Search;
 
 /// How long one attempt at the store may take, and how many attempts an unclear answer gets (always under the same audit id,
 /// so that repeating is safe).
@@ -121,6 +125,8 @@ impl Book {
 pub struct Desk {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) live: Arc<dyn Live>,
+    pub(crate) search: Search,
+    watch: Arc<Mutex<Watch>>,
     clock: Clock,
     pub(crate) random: SystemRandom,
     book: RwLock<Book>,
@@ -148,12 +154,29 @@ impl Desk {
         Self {
             store,
             live,
+            search: Search::new(None),
+            watch: Arc::new(Mutex::new(Watch::new(Rules::default()))),
             clock,
             random: SystemRandom::new(),
             book: RwLock::new(book),
             changing: tokio::sync::Mutex::new(()),
             seen: AtomicU64::new(snapshot.change),
         }
+    }
+
+    /// The same with records to look into.
+    pub fn with_records(self, records: Option<Records>) -> Self {
+        Self { search: Search::new(records), ..self }
+    }
+
+    /// The same desk, with the watch over the gateway beside it.
+    pub fn watched_by(self, watch: Arc<Mutex<Watch>>) -> Self {
+        Self { watch, ..self }
+    }
+
+    /// Looks into the watch over the gateway.
+    pub(crate) fn watch<T>(&self, look: impl FnOnce(&Watch) -> T) -> T {
+        look(&self.watch.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What the desk knows; never held across an await.

@@ -9,7 +9,6 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{Uri, header};
 use http_body_util::BodyExt;
-use outgate_store::NameError;
 use outgate_store::amount::parse_bytes;
 use serde_json::{Map, Value};
 
@@ -43,6 +42,11 @@ impl Fields {
             },
         };
         Ok(Self { given, known: Vec::new(), problems: Vec::new() })
+    }
+
+    /// Fields that somebody else has read.
+    pub(crate) fn of(given: Map<String, Value>) -> Self {
+        Self { given, known: Vec::new(), problems: Vec::new() }
     }
 
     pub(crate) fn from_query(uri: &Uri) -> Result<Self, Problem> {
@@ -236,12 +240,12 @@ async fn whole_body(mut body: Body) -> Result<Vec<u8>, Problem> {
 /// The name in a route's path. One that can't be a name is one that isn't there.
 pub(crate) struct Named<T>(pub(crate) T);
 
-impl<T: FromStr<Err = NameError>, S: Send + Sync> FromRequestParts<S> for Named<T> {
+impl<T: FromStr<Err: Display>, S: Send + Sync> FromRequestParts<S> for Named<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let unreadable = |_| Problem::invalid("the path can't be read");
         let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(unreadable)?;
-        text.parse().map(Self).map_err(|error: NameError| Problem::not_found(error.to_string()))
+        text.parse().map(Self).map_err(|error: T::Err| Problem::not_found(error.to_string()))
     }
 }

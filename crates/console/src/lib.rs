@@ -6,6 +6,8 @@
 //! - `follow`: what was changed through other gateways
 //! - [`api`]: the routes under `/v1`, which read a request, call the desk and show the result
 //! - `fields`, `problem`, `view`: a request's JSON with every mistake named; errors as RFC 9457; results as JSON
+//! - [`search`]: the gateway's records, looked into behind everything else that runs
+//! - `metrics`: the page that Prometheus reads
 //! - [`server`]: the listener with its deadlines
 //! - [`console_file`]: how a command on the same machine finds the running gateway
 //!
@@ -19,10 +21,14 @@ mod exits;
 mod fields;
 mod follow;
 mod keys;
+mod metrics;
+pub mod pages;
 mod plans;
 mod problem;
 mod resync;
+pub mod search;
 pub mod server;
+mod sight;
 mod view;
 
 /// Routes that [`router`] serves beside its own.
@@ -34,7 +40,10 @@ pub use desk::{Desk, DeskError};
 pub use exits::{ExitPatch, NewExit};
 pub use follow::Followed;
 pub use keys::{KeyPatch, NewKey};
+pub use metrics::Metrics;
 pub use plans::{Patch, PlanPatch};
 pub use problem::Problem;
 pub use resync::Resynced;
+pub use search::Search;
 pub use server::Server;
+pub use sight::Sight;

@@ -42,6 +42,8 @@ enum Kind {
     Throttled(Duration),
     TooOften(Duration),
     Forbidden,
+    NotOurForm,
+    SearchTooLong,
 }
 
 impl Kind {
@@ -70,7 +72,9 @@ impl Kind {
             Self::Credentials => ("credentials", "The key's credentials are missing or not good", StatusCode::UNAUTHORIZED),
             Self::Throttled(_) => ("throttled", "Too many wrong credentials", StatusCode::TOO_MANY_REQUESTS),
             Self::TooOften(_) => ("too-often", "It was done a moment ago", StatusCode::TOO_MANY_REQUESTS),
+            Self::SearchTooLong => ("search-too-long", "The search takes too long", StatusCode::SERVICE_UNAVAILABLE),
             Self::Forbidden => ("forbidden", "The key may not do this", StatusCode::FORBIDDEN),
+            Self::NotOurForm => ("not-our-form", "The form did not come from this console", StatusCode::FORBIDDEN),
             Self::StoreUnclear => ("store-unclear", "Nobody knows whether it was done", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
@@ -130,6 +134,14 @@ impl Problem {
         )
     }
 
+    pub(crate) fn search_too_long(limit: Duration) -> Self {
+        let limit = limit.as_secs();
+        Self::new(
+            Kind::SearchTooLong,
+            format!("not all of these records can be looked through in {limit} s: ask for less time, or use outgate logs"),
+        )
+    }
+
     pub(crate) fn under_way() -> Self {
         Self::new(Kind::UnderWay, "the first request under this Idempotency-Key has no answer yet: wait for it")
     }
@@ -156,6 +168,32 @@ impl Problem {
 
     pub(crate) fn internal() -> Self {
         Self::new(Kind::Internal, "the gateway's log says more")
+    }
+
+    pub(crate) fn not_our_form() -> Self {
+        let what =
+            "it was open for too long, or its cookie is blocked, or another site sent it: nothing was done, load the page again";
+        Self::new(Kind::NotOurForm, what)
+    }
+
+    /// Its HTTP status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.row().2
+    }
+
+    /// What kind of problem it is, for people.
+    pub(crate) fn title(&self) -> &'static str {
+        self.kind.row().1
+    }
+
+    /// What exactly is wrong.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What is wrong with each field.
+    pub(crate) fn fields(&self) -> &[(String, String)] {
+        &self.fields
     }
 
     fn body(&self) -> Value {
@@ -233,6 +271,8 @@ impl IntoResponse for Problem {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
             }
             Kind::Forbidden
+            | Kind::NotOurForm
+            | Kind::SearchTooLong
             | Kind::Invalid
             | Kind::NotFound
             | Kind::MethodNotAllowed

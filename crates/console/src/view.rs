@@ -1,7 +1,7 @@
 //! What the API shows of plans, keys, exits, usage and the audit trail. Never a secret or its hash.
 
 use jiff::Timestamp;
-use outgate_store::live::{ExitHealth, ExitStatus, LiveUsage, SharingState, Standing, UsageKept};
+use outgate_store::live::{ExitHealth, ExitStatus, LiveUsage, RecordsKept, SharingState, Standing, UsageKept};
 use outgate_store::own::{OwnFault, OwnSession};
 use outgate_store::{AuditRow, Exit, Grouping, Key, KeyState, Labels, Plan, UsageRow, later};
 use serde_json::{Value, json};
@@ -227,7 +227,20 @@ pub(crate) fn standing(standing: &Standing) -> Value {
         false => ("ok", "there is room".to_owned()),
         true => ("failing", "memory is short: new requests are refused".to_owned()),
     };
-    let signals = [("ledger", Some(ledger)), ("sharing", sharing), ("memory", Some(memory))];
+    let records = match &standing.records {
+        RecordsKept::Off => None,
+        RecordsKept::Written { lost: 0 } => Some(("ok", "requests are recorded".to_owned())),
+        RecordsKept::Written { lost } => Some((
+            "ok",
+            format!(
+                "requests are recorded; {lost} records were lost since the start, when the disk took them not fast enough or not at all"
+            ),
+        )),
+        RecordsKept::Failing { since, why, lost } => {
+            Some(("degraded", format!("since {since:.0} requests are not recorded, {lost} so far; traffic goes on: {why}")))
+        }
+    };
+    let signals = [("ledger", Some(ledger)), ("sharing", sharing), ("memory", Some(memory)), ("records", records)];
     let signals = signals.into_iter().filter_map(|(name, signal)| Some((name, signal?)));
     let signals: Vec<_> = signals.map(|(name, (state, what))| json!({ "name": name, "state": state, "what": what })).collect();
     let worst = ["failing", "degraded"].into_iter().find(|state| signals.iter().any(|signal| signal["state"] == *state));

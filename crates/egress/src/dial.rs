@@ -48,7 +48,7 @@ pub struct Dialed {
     pub stream: TcpStream,
     /// The address that answered first.
     pub address: SocketAddr,
-    /// Time spent on DNS; zero for a literal.
+    /// Time spent on DNS; zero for a literal and for a name that was known.
     pub dns: Duration,
     /// Time spent on connecting.
     pub connect: Duration,
@@ -141,12 +141,17 @@ impl Egress {
                 if guard::judge_name(name) == Verdict::Metadata {
                     return Err(fail(DialErrorKind::Metadata, None, zero, zero));
                 }
-                let lookup = tokio::time::timeout_at(deadline.into(), self.resolver.lookup(name));
-                resolved = lookup
-                    .await
-                    .unwrap_or(Err(DnsError::Timeout))
-                    .map_err(|e| fail(DialErrorKind::Dns(e), None, started.elapsed(), zero))?;
-                (&resolved, started.elapsed())
+                // What is known already is no lookup, and takes no time as one.
+                let known = self.resolver.known(name);
+                let asked = known.is_none();
+                resolved = match known {
+                    Some(known) => known,
+                    None => tokio::time::timeout_at(deadline.into(), self.resolver.lookup(name))
+                        .await
+                        .unwrap_or(Err(DnsError::Timeout))
+                        .map_err(|e| fail(DialErrorKind::Dns(e), None, started.elapsed(), zero))?,
+                };
+                (&resolved, if asked { started.elapsed() } else { zero })
             }
         };
         let checked = self.judge(addresses, port, denied).map_err(|kind| fail(kind, None, dns, zero))?;

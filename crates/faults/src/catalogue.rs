@@ -3,13 +3,9 @@
 use crate::axes::{Fixer, Lasting, Layer, Raised, Retry, Seen, SocksReply, Wait};
 use crate::{ErrorType, Row};
 
-/// Raised once a hop speaks TLS to a target itself.
-const WAYS_IN: Raised = Raised::NotYet("ways in");
-/// Raised once a gateway serves keys that it has to look up in a shared ledger; the embedded one is read at start.
-/// Raised once something can fail inside a request that no other row names; so far every error has its own.
+/// A gateway raises it once something can fail inside a request that no other row names; so far every error has its own. The relay has
+/// it where only a mistake in its own code could lead, which no test can provoke.
 const SAFETY_NET: Raised = Raised::NotYet("safety net");
-/// Raised once the relay, the library and the doctor exist.
-const USERS_END: Raised = Raised::NotYet("user's end");
 
 impl Slug {
     /// Its row.
@@ -631,7 +627,7 @@ catalogue! {
         Target 502 Some(ErrorType::TlsProtocolError);
         Now, Temporary, TargetOwner, GeneralFailure;
         wait Wait::Unknown;
-        Gateway, WAYS_IN;
+        UserEnd, Raised::Yes;
         says "the TLS handshake with {host} failed";
         cause "A hop that speaks TLS itself could not agree with the other side: no common version or cipher, a port that does not speak TLS, or a connection that broke in between.";
         fix "Retry once at once. If it returns, look at the port with `openssl s_client -connect HOST:PORT -servername HOST`. In a CONNECT tunnel the gateway takes no part in TLS, and the error is between client and target.";
@@ -641,7 +637,7 @@ catalogue! {
         Target 502 Some(ErrorType::TlsCertificateError);
         Abort, Structural, TargetOwner, GeneralFailure;
         wait Wait::Unknown;
-        Gateway, WAYS_IN;
+        UserEnd, Raised::Yes;
         says "the certificate of {host} is not valid: {what}";
         cause "A hop that speaks TLS itself does not trust the other side's certificate: expired, for another name, or from an unknown issuer. Somebody may be reading along, so nothing was sent.";
         fix "Do not switch verification off. Check the clock of the machine, then the certificate (`openssl s_client -connect HOST:PORT -servername HOST`); the owner of the host has to renew it. A private issuer belongs into the trust store of the hop that connects.";
@@ -653,7 +649,7 @@ catalogue! {
         Transport 502 Some(ErrorType::DnsError);
         Fix, Structural, User, GeneralFailure;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "the proxy's name in {proxy} could not be resolved";
         cause "The client's own resolver has no address for the proxy's host name. No request was sent.";
         fix "Check the spelling of the proxy's host and the DNS of the client's network (`dig HOST`). A user name or secret with an unencoded `@` or `/` in the proxy's URL also ends up as part of the host.";
@@ -663,7 +659,7 @@ catalogue! {
         Transport 502 Some(ErrorType::ConnectionRefused);
         Fix, Structural, User, ConnectionRefused;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "the proxy {proxy} refused the connection";
         cause "Nothing listens on the proxy's address and port: wrong port, a gateway that is not running, or one that listens only on its loopback address.";
         fix "Compare the port with the one you were given. Operators: check that the gateway runs and that its `--listen` address can be reached from outside (127.0.0.1 cannot).";
@@ -673,7 +669,7 @@ catalogue! {
         Transport 502 Some(ErrorType::DestinationIpUnroutable);
         Backoff, Temporary, User, NetworkUnreachable;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "there is no route to the proxy {proxy}";
         cause "The client's network cannot reach the proxy's address: no connection, a VPN that is down, or IPv6 without a route.";
         fix "Check the client's own network first, then try the proxy's other address family or another network.";
@@ -683,7 +679,7 @@ catalogue! {
         Transport 504 Some(ErrorType::ConnectionTimeout);
         Backoff, Temporary, Operator, HostUnreachable;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "the proxy {proxy} did not answer within {seconds} s";
         cause "The proxy's address does not answer: a firewall drops the packets, the machine is down, or it is too busy to accept connections.";
         fix "Try from another network to find out whose firewall it is. If nobody can reach the proxy, tell its operator the time in UTC and the client's address.";
@@ -693,7 +689,7 @@ catalogue! {
         Transport 502 Some(ErrorType::ConnectionTerminated);
         Now, Temporary, Operator, GeneralFailure;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "the connection to the proxy {proxy} was reset";
         cause "The connection to the proxy broke before it answered, or a tunnel was cut in the middle: a restart, a middlebox, or a fault that the gateway could no longer tell in-band and has in its record.";
         fix "Retry at once on a fresh connection if the request is safe to repeat. For a tunnel that was cut, the key's list of last faults names the reason under the request id.";
@@ -703,7 +699,7 @@ catalogue! {
         Transport 502 Some(ErrorType::TlsProtocolError);
         Fix, Structural, User, GeneralFailure;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "TLS with the proxy {proxy} failed: {what}";
         cause "The client and the proxy itself could not set up TLS: `https://` for a plain port, a certificate that the client does not trust, or a middlebox.";
         fix "Use `http://` in the proxy's URL unless its port takes TLS; https *targets* need nothing more. Otherwise check the certificate's name and issuer. Do not switch verification off: the credentials go through this connection.";
@@ -713,7 +709,7 @@ catalogue! {
         Transport 502 Some(ErrorType::HttpProtocolError);
         Fix, Structural, User, GeneralFailure;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "{proxy} does not answer like a proxy";
         cause "Something answers at the address, but not a proxy of the expected kind: a web server, a captive portal, a SOCKS port asked in HTTP or the reverse.";
         fix "Check host, port and scheme of the proxy's URL. Behind a captive portal (hotel, train), log in first. `outgate doctor --proxy URL` says what answers there.";
@@ -725,7 +721,7 @@ catalogue! {
         Origin 401 None;
         Fix, Structural, User, GeneralFailure;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "{host} itself asks for a login (401)";
         cause "The target wants credentials of its own. The proxy works: it passed the answer through unchanged.";
         fix "Send the target's credentials in `Authorization`. The proxy's credentials belong in `Proxy-Authorization`; do not confuse the two.";
@@ -735,7 +731,7 @@ catalogue! {
         Origin 403 None;
         Rotate, Structural, TargetOwner, GeneralFailure;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "{host} itself refused the request (403)";
         cause "The target denies this address, this client or this page. The proxy works: a refusal by the proxy carries `X-Proxy-Error`, this answer does not.";
         fix "Retry through another exit or session. If every exit is refused, the target judges something else: headers, cookies, the rate, or the account.";
@@ -745,7 +741,7 @@ catalogue! {
         Origin 403 None;
         Rotate, Structural, TargetOwner, GeneralFailure;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "{host} answered with a challenge instead of the page";
         cause "The target, or the service in front of it, wants to see a person: a CAPTCHA, a script to run, an interstitial page. The status may even be 200.";
         fix "Take another exit or session, slow down, and keep one session per identity. Repeating the same request from the same address makes it last longer.";
@@ -755,7 +751,7 @@ catalogue! {
         Origin 429 None;
         Backoff, Temporary, User, GeneralFailure;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "{host} itself limits the rate (429)";
         cause "The target counts requests from this address or account and has had enough for now. It is not the plan's limit: that answer carries `X-Proxy-Error: rate_limited`.";
         fix "Wait as long as the target's `Retry-After` says, and send less to this target from one exit. Other targets are not concerned.";
@@ -765,7 +761,7 @@ catalogue! {
         Origin 503 None;
         Backoff, Temporary, TargetOwner, GeneralFailure;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "{host} itself is not available (503)";
         cause "The target says that it is overloaded or in maintenance. Some sites also answer unwanted visitors like this.";
         fix "Honour its `Retry-After`, else wait with growing delays. If a direct request works at the same time, it is aimed at the exit: take another.";
@@ -775,7 +771,7 @@ catalogue! {
         Origin 502 None;
         Now, Temporary, TargetOwner, GeneralFailure;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "a gateway on the side of {host} failed ({status})";
         cause "A load balancer or CDN in front of the target could not reach its own server (502 or 504). The proxy's own 502 and 504 carry `X-Proxy-Error`; this one does not.";
         fix "Retry once at once, then with growing waits. Only the target's owner can repair it.";
@@ -785,7 +781,7 @@ catalogue! {
         Origin 500 None;
         Now, Temporary, TargetOwner, GeneralFailure;
         wait Wait::Unknown;
-        UserEnd, USERS_END;
+        UserEnd, Raised::Yes;
         says "{host} itself failed with {status}";
         cause "The target's server answered with an error of its own (5xx).";
         fix "Retry once at once if the request is safe to repeat, then with growing waits. If only some requests fail, compare them; the fault is in the target.";

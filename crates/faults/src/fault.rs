@@ -26,6 +26,8 @@ struct Inner {
     slug: Slug,
     /// In the order of `Row::facts`, and as many.
     facts: Vec<String>,
+    /// The sentence of whoever found it, in place of the row's.
+    said: Option<String>,
     retry_after: Option<Duration>,
     detail: Option<String>,
     found_at: Option<String>,
@@ -57,6 +59,7 @@ impl Fault {
         Fault(Box::new(Inner {
             slug,
             facts,
+            said: None,
             retry_after: None,
             detail: None,
             found_at: None,
@@ -92,7 +95,18 @@ impl Fault {
 
     /// The client's sentence: one line of printable ASCII.
     pub fn sentence(&self) -> String {
-        self.fill(self.row().sentence)
+        match &self.0.said {
+            Some(said) => said.clone(),
+            None => self.fill(self.row().sentence),
+        }
+    }
+
+    /// A fault that another hop told in words of its own: those stand in place of the row's sentence, made harmless. Its facts
+    /// are not known and empty.
+    pub fn told_by_another(slug: Slug, said: impl Display) -> Fault {
+        let mut fault = Fault::raise(slug, vec![String::new(); slug.row().facts.len()]);
+        fault.0.said = Some(fact::bounded(said, LONGEST_SENTENCE));
+        fault
     }
 
     /// The sentence, and how many attempts it took if there were several.

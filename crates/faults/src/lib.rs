@@ -66,6 +66,7 @@ pub const OWN_HEADERS: &[&str] = &[
     "X-Outgate-Session",
     "X-Outgate-Session-Moved",
     "X-Outgate-Attempts",
+    "X-Outgate-Bypass",
 ];
 
 /// The reply byte (RFC 1928 section 6) that says `slug` to a SOCKS5 client, which has room for nothing else.

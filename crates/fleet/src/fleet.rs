@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use outgate_store::{Country, ExitId, Labels, PoolName};
 
 use crate::delay::Delay;
-use crate::health::{Ailment, Check, Health, HealthSettings, Outcome};
+use crate::health::{Ailment, Check, Condition, Health, HealthSettings, Outcome};
 use crate::inventory::{Hears, Index, Joined, Offered, Remote};
 use crate::member::{Lease, Member, Seat};
 use crate::sessions::Sessions;
@@ -201,6 +201,21 @@ pub struct Census {
     pub city: Option<String>,
     /// How many.
     pub exits: u32,
+}
+
+/// How many exits of one pool and country are connected and alike, and what they carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Strength {
+    /// Their country, if they say.
+    pub country: Option<Country>,
+    /// How they are: what of [`Health`] has no time in it.
+    pub condition: Condition,
+    /// How many.
+    pub exits: u64,
+    /// Tunnels open and being set up.
+    pub tunnels: u64,
+    /// As many may be; none: one of them has no cap.
+    pub capacity: Option<u64>,
 }
 
 type Whereabouts = (PoolName, Option<Country>, Option<String>, Option<String>);
@@ -634,6 +649,32 @@ impl<L> Fleet<L> {
         }
         let row = |((pool, country, state, city), exits)| Census { pool, country, state, city, exits };
         places.into_iter().map(row).collect()
+    }
+
+    /// What every pool has, its exits taken together by country and condition, in order.
+    pub fn strength(&self, now: u64) -> Vec<(PoolName, Vec<Strength>)> {
+        let of = |pool: &Pool<L>| {
+            let mut alike: BTreeMap<(Option<Country>, Condition), Strength> = BTreeMap::new();
+            for (_, entry) in pool.read().entries.iter().filter(|(_, entry)| !entry.links.is_empty()) {
+                let condition = entry.member.health(&entry.record, now, &self.settings.health).condition();
+                let country = entry.labels.country;
+                let strength = alike.entry((country, condition)).or_insert(Strength {
+                    country,
+                    condition,
+                    exits: 0,
+                    tunnels: 0,
+                    capacity: Some(0),
+                });
+                let cap = entry.member.cap.load(Relaxed);
+                strength.exits += 1;
+                strength.tunnels += u64::from(entry.member.load.load(Relaxed));
+                strength.capacity = strength.capacity.filter(|_| cap != u32::MAX).map(|sum| sum + u64::from(cap));
+            }
+            alike.into_values().collect()
+        };
+        let mut pools: Vec<_> = self.pools.iter().map(|(name, pool)| (name.clone(), of(pool))).collect();
+        pools.sort_by(|(one, _), (other, _)| one.cmp(other));
+        pools
     }
 
     /// Sessions that are remembered, the ended ones of the last minutes included.

@@ -117,6 +117,39 @@ pub enum Health {
     },
 }
 
+/// [`Health`] in a word.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Condition {
+    /// It takes its share.
+    Healthy,
+    /// It takes less than its share.
+    SlowStart,
+    /// It takes nothing new.
+    Ejected,
+}
+
+impl Health {
+    /// In a word.
+    pub fn condition(&self) -> Condition {
+        match self {
+            Health::Healthy => Condition::Healthy,
+            Health::SlowStart { .. } => Condition::SlowStart,
+            Health::Ejected { .. } => Condition::Ejected,
+        }
+    }
+}
+
+impl Condition {
+    /// `healthy`, `slow_start` or `ejected`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Condition::Healthy => "healthy",
+            Condition::SlowStart => "slow_start",
+            Condition::Ejected => "ejected",
+        }
+    }
+}
+
 /// Whether an exit is out, behind the pool's lock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record {

@@ -29,8 +29,10 @@ mod sessions;
 mod tests;
 mod wanted;
 
-pub use fleet::{Bound, Census, Fleet, FleetSettings, LinkId, NewLink, NoLease, NoPick, Own, Pick, Says, Standing, Stay, Terms};
-pub use health::{Ailment, Check, Health, HealthSettings, Outcome};
+pub use fleet::{
+    Bound, Census, Fleet, FleetSettings, LinkId, NewLink, NoLease, NoPick, Own, Pick, Says, Standing, Stay, Strength, Terms,
+};
+pub use health::{Ailment, Check, Condition, Health, HealthSettings, Outcome};
 pub use inventory::Offered;
 pub use member::Lease;
 pub use wanted::Wanted;

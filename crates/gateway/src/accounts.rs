@@ -145,6 +145,11 @@ impl Accounts {
         Ok(accounts)
     }
 
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
     /// The account of a key id.
     pub(crate) fn find(&self, id: &str) -> Option<Arc<Account>> {
         let shard = self.shard(id).read().unwrap_or_else(PoisonError::into_inner);

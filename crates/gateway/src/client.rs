@@ -44,6 +44,8 @@ pub(crate) struct Client {
     pub(crate) source: Box<str>,
     /// Who spoke on it last.
     pub(crate) login: Option<Login>,
+    /// How long its TLS handshake took, until a request's record says it.
+    pub(crate) handshake: Option<Duration>,
     /// Whether a request has been answered on it before.
     pub(crate) reused: bool,
     /// How long it may take to make room for what is written to it.
@@ -73,7 +75,7 @@ pub(crate) enum Unread {
 impl Client {
     pub(crate) fn new(io: Stream, peer: SocketAddr, timeouts: &Timeouts) -> Self {
         let source = peer.ip().to_canonical().to_string().into();
-        Self { io, peer, buffer: Vec::new(), source, login: None, reused: false, patience: timeouts.idle }
+        Self { io, peer, buffer: Vec::new(), source, login: None, handshake: None, reused: false, patience: timeouts.idle }
     }
 
     /// Reads up to the end of a head; returns its length in the buffer.

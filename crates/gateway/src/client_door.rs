@@ -3,10 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use outgate_egress::Host;
 use outgate_faults::fact::Seconds;
 use outgate_faults::raise;
+use outgate_meter::Step;
+use outgate_records::Times;
 use ppp::{HeaderResult, PartialResult};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -61,20 +64,27 @@ pub(crate) async fn enter(core: Rc<Core>, mut io: TcpStream, peer: SocketAddr, l
         }
         Ok(_) => return,
         Err(_) => {
-            let record = Record { ended_by: Some("silent"), ..tls_record() };
+            let record = Record { ended_by: Some("silent"), ..tls_record(None) };
             return Visit::unasked(&core, peer, record, &raise::request_timeout(Seconds(timeouts.keep_alive)));
         }
     }
     let in_hand = core.activity.begin();
+    let begun = Instant::now();
     let shaken = timeout_at(Instant::now() + timeouts.head, TlsAcceptor::from(tls.clone()).accept(io)).await;
     drop(in_hand);
+    let handshake = begun.elapsed();
+    if let (Ok(Ok(_)), Some(meter)) = (&shaken, &core.meter) {
+        meter.time(Step::Tls, handshake);
+    }
+    let tls_record = || tls_record(Some(handshake));
     match shaken {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(h2_door::ALPN) => {
             let called = called(&stream);
-            h2_door::attend(core.clone(), stream, peer, &called, listener).await;
+            h2_door::attend(core.clone(), stream, peer, &called, handshake, listener).await;
         }
         Ok(Ok(stream)) => {
-            let client = Client::new(Stream::Tls(Box::new(stream)), peer, timeouts);
+            let mut client = Client::new(Stream::Tls(Box::new(stream)), peer, timeouts);
+            client.handshake = Some(handshake);
             converse(core.clone(), client, listener).await;
         }
         // What went wrong was told in an alert, as far as it can be.
@@ -94,9 +104,9 @@ fn called(stream: &TlsStream<TcpStream>) -> String {
     tls.server_name().map_or_else(|| address().unwrap_or_default(), str::to_owned)
 }
 
-/// What is known of a connection that does not get beyond its TLS handshake.
-fn tls_record() -> Record {
-    Record { protocol: "https", ..Record::default() }
+/// What is known of a connection that does not get beyond its TLS handshake, which took so long.
+fn tls_record(handshake: Option<Duration>) -> Record {
+    Record { protocol: "https", times: Times { tls: handshake, ..Times::default() }, ..Record::default() }
 }
 
 /// Why there is no TLS with a client, in words of this gateway's own.

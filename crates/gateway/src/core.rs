@@ -7,13 +7,16 @@ use std::time::{Instant, SystemTime};
 
 use outgate_egress::Egress;
 use outgate_fleet::Outcome;
+use outgate_meter::Meter;
+use outgate_records::Recorder;
 
 use crate::activity::Activity;
 use crate::gateway::Gateway;
 use crate::pump::Scratch;
-use crate::record::Recorder;
+use crate::record::{Ended, Record};
 use crate::sessions::Sessions;
-use crate::settings::Settings;
+use crate::settings::{Counting, Settings};
+use crate::trace::{TraceParent, Tracer};
 use crate::upstream::Upstream;
 
 /// One event loop's own things. Nothing here is shared with another loop, so nothing here locks.
@@ -25,6 +28,9 @@ pub(crate) struct Core {
     pub(crate) activity: Rc<Activity>,
     pub(crate) scratch: Scratch,
     pub(crate) recorder: RefCell<Recorder>,
+    /// None: nothing is counted.
+    pub(crate) meter: Option<Arc<Meter>>,
+    tracer: Option<Arc<dyn Tracer>>,
     random: Cell<u64>,
     date: RefCell<(u64, Rc<str>)>,
 }
@@ -32,14 +38,18 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(gateway: Arc<Gateway>, egress: Egress, seed: u64) -> Self {
         let recorder = Recorder::new(gateway.writer.clone());
+        let settings = gateway.settings();
+        let meter = (settings.counting == Counting::On).then(|| gateway.meters.add());
         Self {
-            settings: RefCell::new(Rc::new((*gateway.settings()).clone())),
+            settings: RefCell::new(Rc::new((*settings).clone())),
             gateway,
             egress: RefCell::new(Rc::new(egress)),
             sessions: Rc::default(),
             activity: Rc::new(Activity::new()),
             scratch: Scratch::new(),
             recorder: RefCell::new(recorder),
+            meter,
+            tracer: settings.tracer.clone(),
             random: Cell::new(seed | 1),
             date: RefCell::new((0, "".into())),
         }
@@ -71,6 +81,21 @@ impl Core {
     pub(crate) fn delivered(&self, upstream: &Upstream, up: u64, down: u64) {
         if let (Some(outcome), Some(lease)) = (delivered(up, down), upstream.lease()) {
             self.gateway.fleet.report(lease, outcome);
+        }
+    }
+
+    /// Hands the record of a request that ended to whoever writes it, and to whoever traces.
+    pub(crate) fn record(&self, record: &Record, ended: &Ended<'_>) {
+        let mut recorder = self.recorder.borrow_mut();
+        if !recorder.is_on() && self.tracer.is_none() {
+            return;
+        }
+        let entry = record.entry(ended);
+        if recorder.is_on() {
+            recorder.write(&entry);
+        }
+        if let Some(tracer) = &self.tracer {
+            tracer.ended(&entry, record.trace.as_ref().map(TraceParent::as_str));
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outgate_faults::Fault;
+use outgate_records::Try;
 use outgate_store::ExitId;
 
 use crate::admit::Permit;
@@ -27,6 +28,16 @@ pub(crate) struct Dialed {
     pub(crate) attempts: u16,
     /// The exit that the session was with before.
     pub(crate) moved_from: Option<ExitId>,
+    pub(crate) search: Searched,
+}
+
+/// What a search for an exit was.
+#[derive(Default)]
+pub(crate) struct Searched {
+    /// How long it waited for exits to come back.
+    pub(crate) waited: Duration,
+    /// The exits that were asked, when there were several; times from the beginning of the search on.
+    pub(crate) tries: Vec<Try>,
 }
 
 /// A target that was not reached, and the time that took.
@@ -34,12 +45,13 @@ pub(crate) struct Undialed {
     pub(crate) fault: Fault,
     pub(crate) dns: Duration,
     pub(crate) connect: Duration,
+    pub(crate) search: Searched,
 }
 
 impl From<Fault> for Undialed {
     /// Found at an exit, or before anything was tried from here.
     fn from(fault: Fault) -> Self {
-        Self { fault, dns: Duration::ZERO, connect: Duration::ZERO }
+        Self { fault, dns: Duration::ZERO, connect: Duration::ZERO, search: Searched::default() }
     }
 }
 
@@ -58,7 +70,8 @@ pub(crate) async fn dial(
             let facts = EchoFacts::of(permit, None, request_id, target);
             let upstream = Upstream::Echo(core.gateway.echo.serve(facts, target.port));
             let (dns, connect) = (Duration::ZERO, Duration::ZERO);
-            Ok(Dialed { upstream, address: None, exit: None, dns, connect, attempts: 1, moved_from: None })
+            let search = Searched::default();
+            Ok(Dialed { upstream, address: None, exit: None, dns, connect, attempts: 1, moved_from: None, search })
         }
         Route::Direct => direct(core, settings, target, deadline).await,
         Route::Exit(wanted, session) => {
@@ -76,7 +89,9 @@ async fn direct(core: &Core, settings: &Settings, target: &Target, deadline: Ins
     };
     let egress = core.egress();
     let dialing = egress.dial_unless(&target.host, target.port, deadline, &denied);
-    let dialed = dialing.await.map_err(|e| Undialed { fault: e.fault(), dns: e.dns, connect: e.connect })?;
+    let undialed =
+        |e: outgate_egress::DialError| Undialed { fault: e.fault(), dns: e.dns, connect: e.connect, search: Searched::default() };
+    let dialed = dialing.await.map_err(undialed)?;
     Ok(Dialed {
         upstream: Upstream::Direct(dialed.stream),
         address: Some(dialed.address),
@@ -85,5 +100,6 @@ async fn direct(core: &Core, settings: &Settings, target: &Target, deadline: Ins
         connect: dialed.connect,
         attempts: 1,
         moved_from: None,
+        search: Searched::default(),
     })
 }

@@ -10,12 +10,13 @@ use outgate_faults::fact::Seconds;
 use outgate_faults::{Fault, Layer, Slug, raise};
 use outgate_fleet::{Ailment, Bound, NoPick, Outcome, Stay};
 use outgate_link::{Connect, ConnectError, Connected, Refusal, Through, Tunnel};
+use outgate_records::Try;
 use outgate_store::ExitId;
 
 use crate::admit::Permit;
 use crate::choose::{Session, is_echo};
 use crate::core::Core;
-use crate::dial::{Dialed, Undialed};
+use crate::dial::{Dialed, Searched, Undialed};
 use crate::echo::{EchoFacts, Expected};
 use crate::fleet::{Lease, Wanted, describe};
 use crate::head::Target;
@@ -56,6 +57,19 @@ struct Search<'a> {
     /// The session began with this request.
     is_new: bool,
     moved_from: Option<ExitId>,
+    begun: Instant,
+    /// How long it waited for exits to come back.
+    waited: Duration,
+    /// What became of those that were asked.
+    ended: Vec<Ended>,
+}
+
+/// What became of one that was asked.
+struct Ended {
+    exit: ExitId,
+    started: Instant,
+    took: Duration,
+    outcome: &'static str,
 }
 
 /// An exit that was asked and has not answered.
@@ -87,6 +101,14 @@ enum Verdict {
     Blames(Fault),
 }
 
+impl Verdict {
+    fn slug(&self) -> Slug {
+        match self {
+            Self::Final(fault) | Self::Exit(fault, _) | Self::Blames(fault) => fault.slug(),
+        }
+    }
+}
+
 impl Errand<'_> {
     pub(crate) async fn run(&self) -> Result<Dialed, Undialed> {
         let stay = self.session.map(|session| session.stay(self.permit, &self.settings.sessions));
@@ -97,7 +119,7 @@ impl Errand<'_> {
             }
             _ => false,
         };
-        let search = Search {
+        let mut search = Search {
             errand: self,
             stay,
             open: Vec::new(),
@@ -107,8 +129,16 @@ impl Errand<'_> {
             over: None,
             is_new,
             moved_from: None,
+            begun: Instant::now(),
+            waited: Duration::ZERO,
+            ended: Vec::new(),
         };
-        search.run().await.map_err(Undialed::from)
+        let found = search.run().await;
+        let search = search.told_of();
+        match found {
+            Ok(dialed) => Ok(Dialed { search, ..dialed }),
+            Err(fault) => Err(Undialed { search, ..Undialed::from(fault) }),
+        }
     }
 
     fn staying<'b>(&'b self, stay: &'b Stay<'b>) -> Staying<'b> {
@@ -117,7 +147,7 @@ impl Errand<'_> {
 }
 
 impl Search<'_> {
-    async fn run(mut self) -> Result<Dialed, Fault> {
+    async fn run(&mut self) -> Result<Dialed, Fault> {
         let fleet = &self.errand.core.gateway.fleet;
         let mut patience = fleet.delay(&self.errand.permit.pool.name);
         let first = match self.stay {
@@ -130,6 +160,7 @@ impl Search<'_> {
             self.over = None;
             self.ask_another();
         }
+        self.waited = self.begun.elapsed();
         let mut slow_at = Instant::now() + first;
         loop {
             if self.open.is_empty() {
@@ -142,6 +173,7 @@ impl Search<'_> {
                     if let Verdict::Exit(_, Some(ailment)) = &verdict {
                         fleet.report(&attempt.lease, Outcome::Failed(*ailment));
                     }
+                    self.note_end(&attempt, verdict.slug().name());
                     (attempt, verdict)
                 }
                 Event::Slow => {
@@ -278,14 +310,18 @@ impl Search<'_> {
         }
     }
 
-    fn won(mut self, attempt: Attempt, tunnel: Tunnel, connected: &Connected) -> Result<Dialed, Fault> {
+    fn won(&mut self, attempt: Attempt, tunnel: Tunnel, connected: &Connected) -> Result<Dialed, Fault> {
         let Errand { core, settings, permit, wanted, target, .. } = *self.errand;
         let fleet = &core.gateway.fleet;
+        self.note_end(&attempt, "ok");
         let Attempt { lease, started, .. } = attempt;
         let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         fleet.report(&lease, Outcome::Opened(took));
-        for slower in self.open.drain(..).filter(|other| other.started < started) {
-            fleet.report(&slower.lease, Outcome::Failed(Ailment::Outrun));
+        for other in std::mem::take(&mut self.open) {
+            self.note_end(&other, "outrun");
+            if other.started < started {
+                fleet.report(&other.lease, Outcome::Failed(Ailment::Outrun));
+            }
         }
         for (wrong, _) in self.blaming.drain(..) {
             fleet.report(&wrong, Outcome::Failed(Ailment::Disproved));
@@ -313,8 +349,33 @@ impl Search<'_> {
             dns: connected.dns,
             connect: connected.connect,
             attempts: self.attempts(),
+            search: Searched::default(),
             upstream: Upstream::Tunnel(tunnel, lease),
         })
+    }
+
+    fn note_end(&mut self, attempt: &Attempt, outcome: &'static str) {
+        let exit = attempt.lease.link().id.clone();
+        self.ended.push(Ended { exit, started: attempt.started, took: attempt.started.elapsed(), outcome });
+    }
+
+    /// What its record says of it. One try alone is the record's own outcome.
+    fn told_of(mut self) -> Searched {
+        // Those that nobody waited for to the end.
+        for other in std::mem::take(&mut self.open) {
+            self.note_end(&other, "dropped");
+        }
+        self.ended.sort_by_key(|ended| ended.started);
+        let told = |ended: &Ended| Try {
+            exit: Some(ended.exit.to_string()),
+            proxy: None,
+            outcome: ended.outcome.into(),
+            status: None,
+            at: ended.started.duration_since(self.begun),
+            took: ended.took,
+        };
+        let tries = if self.ended.len() > 1 { self.ended.iter().map(told).collect() } else { Vec::new() };
+        Searched { waited: self.waited, tries }
     }
 
     fn attempts(&self) -> u16 {
@@ -326,7 +387,7 @@ impl Search<'_> {
     }
 
     /// The most telling of what was found: what the target did, what the last exit did, or that there is none.
-    fn give_up(mut self) -> Fault {
+    fn give_up(&mut self) -> Fault {
         let blame = (!self.blaming.is_empty()).then(|| self.blaming.swap_remove(0).1);
         if let Some(fault) = blame.or(self.last.take()) {
             return self.told(fault);
@@ -341,18 +402,21 @@ impl Search<'_> {
         }
     }
 
-    fn out_of_time(mut self) -> Fault {
+    fn out_of_time(&mut self) -> Fault {
         let gateway = &self.errand.core.gateway;
+        let silent = std::mem::take(&mut self.open);
+        silent.iter().for_each(|attempt| self.note_end(attempt, Slug::ExitTimeout.name()));
         // Several that are silent about one target say more of the target than of themselves.
-        if let ([only], [_]) = (self.open.as_slice(), self.tried.as_slice()) {
+        if let ([only], [_]) = (silent.as_slice(), self.tried.as_slice()) {
             gateway.fleet.report(&only.lease, Outcome::Failed(Ailment::TimedOut));
         }
-        if !self.blaming.is_empty() || self.open.is_empty() {
-            return self.give_up();
+        match silent.first() {
+            Some(first) if self.blaming.is_empty() => {
+                let budget = Seconds(self.errand.settings.timeouts.setup);
+                self.told(found_at(&first.lease, raise::exit_timeout(budget)))
+            }
+            _ => self.give_up(),
         }
-        let silent = self.open.swap_remove(0).lease;
-        let budget = Seconds(self.errand.settings.timeouts.setup);
-        self.told(found_at(&silent, raise::exit_timeout(budget)))
     }
 }
 

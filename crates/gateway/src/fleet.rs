@@ -311,6 +311,11 @@ impl Fleet {
         self.exits.sweep(self.now());
     }
 
+    /// What every pool has, by country and condition.
+    pub(crate) fn strength(&self) -> Vec<(PoolName, Vec<outgate_fleet::Strength>)> {
+        self.exits.strength(self.now())
+    }
+
     /// The connected exits, for the console.
     pub(crate) fn status(&self) -> Vec<ExitStatus> {
         let (now, nanos) = (Timestamp::now(), self.now());

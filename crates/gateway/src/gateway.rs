@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use outgate_egress::Egress;
 use outgate_faults::Fault;
+use outgate_meter::Meters;
+use outgate_records::Writer;
+use outgate_records::write::Failing;
 use outgate_store::live::{
-    Denied, ExitDoor, ExitStatus, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation, SessionAt, SharingState,
-    Standing,
+    Denied, ExitDoor, ExitStatus, Listing, Live, LiveUsage, PoolPlaces, RecordsKept, RotateError, RotatedSession, Rotation,
+    SessionAt, SharingState, Standing,
 };
 use outgate_store::own::Purpose;
 use outgate_store::{Exit, ExitId, Key, KeyId, Plan, PlanName, Snapshot, Store};
@@ -35,7 +38,6 @@ use crate::own::{Counted, denied};
 use crate::peers::{Peers, keep_linked};
 use crate::places::Places;
 use crate::reconfigure::{NewConfiguration, way_out};
-use crate::record::Writer;
 use crate::remembered::Remembered;
 use crate::rotate::Rotations;
 use crate::settings::Settings;
@@ -43,11 +45,15 @@ use crate::settle::{self, Keeping, Settling, settle};
 use crate::shares::Shares;
 use crate::shares::sync::Syncing;
 use crate::shutdown::Drain;
-use crate::tally::Tally;
 use crate::throttle::{ADMIN, Throttle};
 
 /// Orders that wait in an event loop; whoever gives one waits for room.
 const COMMANDS: usize = 256;
+
+/// Requests that a list of what is in flight may have.
+const MOST_LISTED: usize = 1_000;
+/// How long a list waits for the event loops: what answered by then is in it.
+const LISTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the event loops share. Nothing in it is locked on the way of a byte.
 pub struct Gateway {
@@ -68,7 +74,8 @@ pub struct Gateway {
     pub(crate) exit_places: Arc<Places>,
     pub(crate) load: Arc<Load>,
     pub(crate) writer: Option<Arc<Writer>>,
-    pub(crate) tally: Tally,
+    /// What every event loop counts.
+    pub(crate) meters: Arc<Meters>,
     pub(crate) keeping: Arc<Keeping>,
     pub(crate) epoch: Instant,
     /// Where its door for exits is bound.
@@ -91,6 +98,8 @@ pub(crate) enum Command {
     Count(mpsc::Sender<usize>),
     /// Tell how much would be cut short by an end now, requests that must be on their way included.
     CountBusy(mpsc::Sender<usize>),
+    /// Tell what is in flight, of one key or all: the newest, at most so many.
+    List(Option<KeyId>, usize, mpsc::Sender<Listing>),
     /// Go on with another configuration.
     Reconfigure(Box<NewConfiguration>),
     /// Accept no more at some doors, and tell how much is in hand.
@@ -136,13 +145,14 @@ impl Gateway {
             Some((journal, owed)) => (Some(journal), owed),
             None => (None, Owed::default()),
         };
-        let writer = settings.records.as_deref().map(Writer::open).transpose()?;
+        let writer = settings.records.as_ref().map(|records| Writer::open(&records.folder, records.keep.clone())).transpose()?;
         let epoch = Instant::now();
         let fleet = Fleet::new(&settings, snapshot.exits.clone(), epoch);
         let shares = settings.sharing.as_ref().map(|sharing| Arc::new(Shares::new(sharing.share, epoch)));
         let accounts = Arc::new(Accounts::new(snapshot, shares.clone())?);
         let (asks, asked) = mpsc::channel(16);
         let limits = &settings.limits;
+        let meters = Arc::new(Meters::default());
         let gateway = Arc::new(Self {
             throttle: Throttle::new(),
             fleet,
@@ -158,7 +168,7 @@ impl Gateway {
             exit_places: Arc::new(Places::new(limits.exit_connections, limits.connections_per_source)),
             load: Arc::new(Load::new(limits)),
             writer,
-            tally: Tally::new(),
+            meters: meters.clone(),
             keeping: Arc::default(),
             epoch,
             drain: Drain::default(),
@@ -201,7 +211,7 @@ impl Gateway {
         }
         let (stop_settling, stop) = oneshot::channel();
         let name = settings.name.clone();
-        let settling = Settling { accounts, store, gateway: name, keeping: gateway.keeping.clone(), journal, owed };
+        let settling = Settling { meters, accounts, store, gateway: name, keeping: gateway.keeping.clone(), journal, owed };
         let settler = spawn_settler(settling, asked, stop)?;
         let syncing = match (shares, settings.sharing.clone()) {
             (Some(shares), Some(sharing)) => Some(Syncing::begin(gateway.clone(), shares, sharing)?),
@@ -215,14 +225,18 @@ impl Gateway {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Outcomes so far.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
     /// Records lost so far because the disk could not keep up.
     pub fn records_dropped(&self) -> u64 {
         self.writer.as_ref().map_or(0, |writer| writer.dropped())
+    }
+
+    fn records_kept(&self) -> RecordsKept {
+        let Some(health) = self.writer.as_ref().map(|writer| writer.health()) else { return RecordsKept::Off };
+        let lost = health.too_fast + health.refused;
+        match health.failing {
+            Some(Failing { since, why }) => RecordsKept::Failing { since, why, lost },
+            None => RecordsKept::Written { lost },
+        }
     }
 
     /// Cuts the live tunnels of the keys whose time has ended since the last call.
@@ -246,6 +260,28 @@ impl Gateway {
                 tracing::error!(%key, %error, "an event loop takes no orders; the key's open tunnels there go on");
             }
         }
+    }
+
+    /// Asks every event loop what is in flight on it.
+    async fn list(&self, key: Option<KeyId>, most: usize) -> Listing {
+        let loops = self.event_loops();
+        let (tell, mut told) = mpsc::channel(loops.len().max(1));
+        for sender in loops {
+            // A loop that is too busy for its orders is not kept waiting for by a page.
+            let _busy = sender.try_send(Command::List(key.clone(), most, tell.clone()));
+        }
+        drop(tell);
+        let mut whole = Listing::default();
+        let gather = async {
+            while let Some(Listing { all, requests }) = told.recv().await {
+                whole.all += all;
+                whole.requests.extend(requests);
+            }
+        };
+        let _late = tokio::time::timeout(LISTED_WITHIN, gather).await;
+        whole.requests.sort_by_key(|request| std::cmp::Reverse(request.since));
+        whole.requests.truncate(most);
+        whole
     }
 
     pub(crate) fn event_loops(&self) -> Vec<mpsc::Sender<Command>> {
@@ -332,6 +368,7 @@ impl Live for Gateway {
             usage: self.keeping.now(),
             sharing: self.shares.as_ref().map_or(SharingState::Off, |shares| shares.state()),
             memory_short: self.load.refuse_when_short().is_err(),
+            records: self.records_kept(),
         }
     }
 
@@ -342,6 +379,10 @@ impl Live for Gateway {
     fn key_usage(&self, key: &KeyId) -> Option<LiveUsage> {
         let nanos = self.epoch.elapsed().as_nanos() as u64;
         self.accounts.find(key.as_str()).map(|account| account.usage(nanos))
+    }
+
+    fn requests_in_flight(&self, key: Option<KeyId>, most: usize) -> Pin<Box<dyn Future<Output = Listing> + Send + '_>> {
+        Box::pin(self.list(key, most.min(MOST_LISTED)))
     }
 
     fn exit_door(&self) -> Option<ExitDoor> {

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use h2::server::{Builder, SendResponse};
@@ -52,12 +53,13 @@ const FIELD_OVERHEAD: usize = 32;
 const OWN_FIELDS: usize = 16;
 
 /// The life of one HTTP/2 connection. Ends when both sides are done, the client breaks the rules, or nothing happens for long.
-/// `called` is the host that the client took this gateway for when it connected.
+/// `called` is the host that the client took this gateway for when it connected, `handshake` how long the TLS handshake took.
 pub(crate) async fn attend(
     core: Rc<Core>,
     io: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
     called: &str,
+    handshake: Duration,
     listener: Rc<ListenerSettings>,
 ) {
     let settings = core.settings();
@@ -82,6 +84,8 @@ pub(crate) async fn attend(
     let mut untold = core.gateway.drain.has_begun();
     let mut leaving = false;
     let mut refused = 0;
+    // Told with the first request.
+    let mut handshake = Some(handshake);
     // When the last stream ended; every open stream holds it.
     let quiet_since = Rc::new(Cell::new(Instant::now()));
     loop {
@@ -99,7 +103,8 @@ pub(crate) async fn attend(
                 Some(Ok((request, respond))) => {
                     untold = false;
                     let exchange = Exchange::new(request, respond, called);
-                    let client = Client::new(Stream::H2(Box::new(exchange)), peer, &settings.timeouts);
+                    let mut client = Client::new(Stream::H2(Box::new(exchange)), peer, &settings.timeouts);
+                    client.handshake = handshake.take();
                     let (core, listener, quiet_since) = (core.clone(), listener.clone(), quiet_since.clone());
                     spawn_local(async move {
                         // A stream is what a connection is in HTTP/1.1, and counts as one.

@@ -9,6 +9,7 @@ use outgate_egress::{Host, HostError};
 use outgate_faults::{Fault, raise};
 
 use crate::framing::Framing;
+use crate::trace::TraceParent;
 
 /// More fields than any client sends, and a bound for the parser's table.
 pub(crate) const MAX_FIELDS: usize = 128;
@@ -61,6 +62,8 @@ pub(crate) struct Asked {
     pub(crate) version: Version,
     /// The value of Proxy-Authorization, as received.
     pub(crate) authorization: Option<String>,
+    /// The trace that it says it belongs to.
+    pub(crate) trace: Option<TraceParent>,
     /// Whether the client wants the connection to stay open.
     pub(crate) keep_alive: bool,
     pub(crate) want: Want,
@@ -156,7 +159,8 @@ impl Asked {
             };
             forward(method, target, request.headers, &facts, format_args!("{received} {hop}"))?
         };
-        Ok(Self { method: method.chars().take(32).collect(), version, authorization: facts.authorization, keep_alive, want })
+        let Fields { authorization, trace, .. } = facts;
+        Ok(Self { method: method.chars().take(32).collect(), version, authorization, trace, keep_alive, want })
     }
 
     /// The target, when there is one.
@@ -224,6 +228,7 @@ impl std::fmt::Display for Target {
 /// What the header section says, read once.
 struct Fields {
     authorization: Option<String>,
+    trace: Option<TraceParent>,
     close: bool,
     keep_alive: bool,
     /// Names in Connection: hop-by-hop for this message.
@@ -240,6 +245,7 @@ impl Fields {
     fn read(headers: &[httparse::Header<'_>], version: Version, hop: &str) -> Result<Self, Fault> {
         let mut fields = Self {
             authorization: None,
+            trace: None,
             close: false,
             keep_alive: false,
             nominated: Vec::new(),
@@ -271,6 +277,7 @@ impl Fields {
                 },
                 7 if is("Upgrade") => upgrade_field = true,
                 10 if is("Connection") => fields.connection(value)?,
+                11 if is("traceparent") => fields.trace = TraceParent::parse(value),
                 12 if is("Max-Forwards") => fields.max_forwards = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok()),
                 14 if is("Content-Length") => {
                     if length.is_some() {

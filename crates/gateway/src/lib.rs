@@ -12,7 +12,7 @@
 //! | choose | `choose`, `offers` (the cities there are), `fleet` (over the crate `outgate_fleet`) |
 //! | dial | `dial`, `failover`, `upstream`, `echo` |
 //! | accept, relay | `tunnel`, `relay`, `forward`, `response`, `pump`, `splice` |
-//! | settle | `settle` (usage), `journal` (usage that the ledger does not take now), `record` (the request's line), `tally` |
+//! | settle | `settle` (usage), `journal` (usage that the ledger does not take now), `record` (the request's line), `counting` (what the meter is told; `gauges` beside it) |
 //!
 //! Beside it: `exit_door` lets exits in, `whereabouts` and [`geo`] say where they are, `keeper` checks on them and on the `ends`
 //! of keys, `rotate` has an exit change its address; `places` and `load` bound what is carried at once, `sessions` finds what is
@@ -30,6 +30,7 @@ mod choose;
 mod client;
 mod client_door;
 mod core;
+mod counting;
 mod credentials;
 mod dial;
 mod doors;
@@ -42,6 +43,7 @@ mod foreign;
 mod forward;
 mod framing;
 pub mod gateway;
+mod gauges;
 pub mod geo;
 mod h2_door;
 mod head;
@@ -77,8 +79,8 @@ mod socks;
 mod sources;
 mod splice;
 mod stream;
-mod tally;
 mod throttle;
+mod trace;
 mod tunnel;
 mod upstream;
 mod visit;
@@ -88,4 +90,4 @@ pub use choose::ECHO_HOST;
 pub use doors::Bound;
 pub use gateway::{Gateway, Running};
 pub use reconfigure::Reconfigured;
-pub use tally::Tally;
+pub use trace::Tracer;

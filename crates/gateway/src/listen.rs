@@ -20,12 +20,13 @@ use tokio_rustls::TlsAcceptor;
 use crate::client::Client;
 use crate::client_door::enter;
 use crate::core::Core;
+use crate::counting::count_unasked;
 use crate::doors::{BACKLOG, ClientDoor, LinkDoor};
 use crate::exit_door::{admit_exit, unasked};
 use crate::foreign::Foreign;
 use crate::gateway::Command;
 use crate::peers::admit_peer;
-use crate::record::Record;
+use crate::record::{Ended, Record};
 use crate::settings::ListenerSettings;
 use crate::stream::Stream;
 
@@ -69,6 +70,10 @@ pub(crate) async fn run(core: Rc<Core>, doors: Doors, mut commands: Receiver<Com
                 }
                 Some(Command::CountBusy(told)) => {
                     let _asker_gone = told.send(core.activity.busy()).await;
+                }
+                Some(Command::List(key, most, told)) => {
+                    // There is room for one answer of each loop.
+                    let _asker_gone = told.try_send(core.sessions.list(key.as_ref(), most));
                 }
                 Some(Command::Reconfigure(new)) => {
                     core.reconfigure(new.settings, new.egress);
@@ -277,8 +282,8 @@ fn turn_away(core: &Rc<Core>, listener: &ListenerSettings, io: TcpStream, peer: 
     let _gone = SockRef::from(&io).send(&refusal);
     let record = Record { protocol, status, ..Record::default() };
     let source = peer.ip().to_canonical().to_string();
-    core.recorder.borrow_mut().write(&record, &id, &source, Timestamp::now(), Duration::ZERO, Some(fault));
-    core.gateway.tally.count(Some(fault.slug()));
+    core.record(&record, &Ended { id: &id, client: &source, began: Timestamp::now(), total: Duration::ZERO, fault: Some(fault) });
+    count_unasked(core, &record, fault);
     if Rc::strong_count(leaving) <= MOST_LEAVING {
         let (core, leaving) = (core.clone(), leaving.clone());
         spawn_local(async move {

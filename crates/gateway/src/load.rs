@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use outgate_faults::{Fault, raise};
+use outgate_meter::Room;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::gateway::Gateway;
+use crate::gauges::room;
 use crate::memory;
 use crate::settings::{Limits, MemoryBound};
 
@@ -75,6 +77,17 @@ impl Load {
         let most = self.most.load(Relaxed);
         let took = self.in_flight.fetch_update(Relaxed, Relaxed, |now| (now < most).then_some(now + 1));
         took.map(|_| Carried(self.clone())).map_err(|_| raise::overloaded("too many requests and tunnels at once"))
+    }
+
+    /// Requests and tunnels in flight.
+    pub(crate) fn room(&self) -> Room {
+        room(self.in_flight.load(Relaxed), self.most.load(Relaxed))
+    }
+
+    /// Resident memory; zero on a system that does not say.
+    pub(crate) fn memory(&self) -> Room {
+        let bound = self.memory.load(Relaxed);
+        Room { taken: memory::resident().unwrap_or(0), bound: (bound != UNBOUNDED).then_some(bound) }
     }
 
     /// Refuses what is new while memory is short.

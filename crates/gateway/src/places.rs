@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use outgate_faults::{Fault, raise};
+use outgate_meter::Room;
 
+use crate::gauges::room;
 use crate::throttle::network;
 
 /// The places of one kind of connection.
@@ -44,6 +46,12 @@ impl Places {
     /// How many are taken.
     pub(crate) fn taken(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).all
+    }
+
+    /// How many are taken of how many.
+    pub(crate) fn room(&self) -> Room {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        room(taken.all, taken.most)
     }
 
     /// Takes a place for an address, or for one that is not known yet; or tells which bound is reached.

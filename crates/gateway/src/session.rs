@@ -3,6 +3,7 @@
 //! [`converse`] is the connection, [`attend`] one request with its record, [`serve`] the request's way
 //! through. Everything else in this crate is called from here.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -80,7 +81,7 @@ pub(crate) async fn converse(core: Rc<Core>, mut client: Client, listener: Rc<Li
 
 /// The life of a client connection that has no place here: what it asks is answered with a fault.
 pub(crate) async fn refuse(core: Rc<Core>, mut client: Client, listener: Rc<ListenerSettings>, fault: Fault) {
-    let mut visit = Visit::begin(&core, &client, &listener);
+    let mut visit = Visit::begin(&core, &mut client, &listener);
     let settings = visit.settings.clone();
     // An answer is read only by who has asked.
     match client.read_head(&core.scratch, settings.limits.head, &settings.timeouts).await {
@@ -160,18 +161,20 @@ async fn serve(
     };
 
     if let Some(forward) = forward {
-        let permit = visit.admit(core, caller, &target).await?;
+        let permit = visit.admit(core, client.peer.ip(), caller, &target).await?;
         visit.record.stage = Stage::Choose;
         let route = choose(&permit, &settings.sessions, &gateway.offers, core.nanos())?;
-        visit.record.stage = Stage::Dial;
+        visit.wants(&route);
+        visit.dials();
         let deadline = Instant::now() + settings.timeouts.setup;
         permit.meter.count_request();
         let request = Request { target, forward, version: asked.version, keep_alive };
         if let Some(reused) = Kept::take(kept, &request, &permit, &route, gateway, &settings.sessions) {
             visit.reuse(&reused.record);
+            permit.enlisted.connected(visit.record.exit.as_deref());
             match Box::pin(exchange(core, client, kept, visit, &permit, &request, reused.upstream, true)).await? {
                 Some(served) => return Ok(served),
-                None => visit.record.attempts += 1,
+                None => visit.was_stale(),
             }
         }
         let dialed = tokio::select! {
@@ -183,6 +186,7 @@ async fn serve(
             }
         };
         let upstream = visit.arrived(dialed)?;
+        permit.enlisted.connected(visit.record.exit.as_deref());
         let served = Box::pin(exchange(core, client, kept, visit, &permit, &request, upstream, false)).await?;
         return Ok(served.unwrap_or(Served::well(After::Gone)));
     }
@@ -193,6 +197,8 @@ async fn serve(
     visit.record.stage = Stage::Accept;
     let accepted = format!("HTTP/1.1 200 Connection established\r\n{}\r\n", visit.own_fields(&settings.name, None, None));
     visit.record.status = Some(200);
+    visit.answers();
+    visit.count_answer(core);
     // From the next line on nothing can be told in-band: the tunnel belongs to the two ends.
     if client.write(accepted.as_bytes()).await.is_err() {
         visit.record.ended_by = Some("client_lost");
@@ -225,8 +231,14 @@ async fn exchange(
     let settings = visit.settings.clone();
     visit.record.stage = Stage::Relay;
     let mut moved = Moved::default();
+    let answered = Cell::new(None);
     let exchanged = {
-        let own_fields = |status, before: Option<&str>| visit.own_fields(&settings.name, before, Some(status));
+        // Asked for once the target's head is here, and for nothing else.
+        let own_fields = |status, before: Option<&str>| {
+            answered.set(Some(visit.since_head()));
+            visit.count_answer(core);
+            visit.own_fields(&settings.name, before, Some(status))
+        };
         let exchange = Exchange {
             target: &request.target,
             request: &request.forward,
@@ -241,6 +253,7 @@ async fn exchange(
         };
         exchange.run(client, &mut upstream, reused, &mut moved).await
     };
+    visit.record.times.setup = answered.get();
     visit.record.bytes_up += moved.up;
     visit.record.bytes_down += moved.down;
     core.delivered(&upstream, moved.up, moved.down);
@@ -315,6 +328,8 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
         Teller { hop: &visit.settings.name, request_id: &visit.id, realm: "outgate", date: &core.date(), docs_url: None };
     let fault = visit.placed(fault);
     let answer = fault.answer(&listener.dialect, &teller);
+    let body = answer.body.trim_end();
+    visit.record.told = (body != fault.sentence()).then(|| body.to_owned());
     let answer = page::for_browser(answer, &visit.id, &client.buffer, listener);
     // What follows an unreadable request can't be trusted; a gateway that shuts down has nothing more to say.
     // Behind a refused CONNECT, bytes meant for the tunnel may be on their way and must not be read as a request; only a
@@ -329,6 +344,8 @@ async fn tell(core: &Core, listener: &ListenerSettings, client: &mut Client, vis
         Connection::Close => After::Close,
     };
     visit.record.status = Some(answer.status);
+    visit.answers();
+    visit.count_refusal(core);
     visit.refused(&fault);
     let after = match client.write(&answer.to_http1(body, wanted)).await {
         Ok(()) => after,

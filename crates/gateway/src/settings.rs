@@ -10,12 +10,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 use outgate_egress::{DnsSettings, Guard, Host};
 use outgate_faults::Dialect;
+use outgate_records::write::Keep;
 use outgate_store::shared::Shared;
 use outgate_store::{PoolKind, PoolName};
 
 pub use crate::geo::Geo;
 pub use crate::head::HeadLimits;
 pub use crate::policy::Policy;
+use crate::trace::Tracer;
 
 /// Everything.
 #[derive(Clone)]
@@ -54,8 +56,12 @@ pub struct Settings {
     pub geo: Option<Arc<Geo>>,
     /// With whom the keys' limits are shared; none when this gateway serves its keys alone.
     pub sharing: Option<Sharing>,
-    /// The folder of the records; none writes none.
-    pub records: Option<PathBuf>,
+    /// Whether what requests do is counted, for metrics, signals and pages.
+    pub counting: Counting,
+    /// Who is told of every request that ended, beside the records.
+    pub tracer: Option<Arc<dyn Tracer>>,
+    /// The records; none writes none.
+    pub records: Option<RecordSettings>,
     /// The file for usage that the ledger doesn't take; none keeps that in memory.
     pub journal: Option<PathBuf>,
     /// The certificate of `https://echo.outgate/`.
@@ -79,6 +85,8 @@ impl Settings {
             pools: present.pools.clone(),
             sharing: present.sharing.clone(),
             default_pool: present.default_pool.clone(),
+            counting: present.counting,
+            tracer: present.tracer.clone(),
             records: present.records.clone(),
             journal: present.journal.clone(),
             echo: present.echo.clone(),
@@ -95,6 +103,25 @@ pub struct Sharing {
     /// The part of every limit that this gateway enforces when it can't be had; none is an equal part for each gateway that was
     /// there last.
     pub share: Option<f64>,
+}
+
+/// Whether something is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counting {
+    /// It is.
+    #[default]
+    On,
+    /// It is not.
+    Off,
+}
+
+/// Where records are written and how long they are kept.
+#[derive(Clone, Debug)]
+pub struct RecordSettings {
+    /// Their folder.
+    pub folder: PathBuf,
+    /// How long and how much.
+    pub keep: Keep,
 }
 
 /// A door for clients.

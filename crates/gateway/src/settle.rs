@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use outgate_faults::{Fault, raise};
+use outgate_meter::Meters;
 use outgate_store::live::UsageKept;
 use outgate_store::{Counters, Delivery, Hour, KeyId, PoolName, Store, StoreError, UsageBatch, UsageDelta};
 use tokio::sync::{mpsc, oneshot};
@@ -66,6 +67,8 @@ impl Keeping {
 
 /// What settling goes by.
 pub(crate) struct Settling {
+    /// Who is told of the bytes besides.
+    pub(crate) meters: Arc<Meters>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) store: Arc<dyn Store>,
     /// This gateway's lasting name.
@@ -80,6 +83,7 @@ pub(crate) struct Settling {
 type Delivering = Pin<Box<dyn Future<Output = Result<Delivery, StoreError>>>>;
 
 struct Settler {
+    meters: Arc<Meters>,
     accounts: Arc<Accounts>,
     store: Arc<dyn Store>,
     gateway: String,
@@ -172,10 +176,11 @@ async fn finished<T>(begun: &mut Option<Pin<Box<dyn Future<Output = T>>>>) -> T 
 impl Settler {
     /// Takes up what an earlier run left. `None`: the asking side was gone before the ledger said where to go on.
     async fn begin(settling: Settling, asks: &mpsc::Receiver<Ask>) -> Option<Self> {
-        let Settling { accounts, store, gateway, keeping, journal, owed } = settling;
+        let Settling { meters, accounts, store, gateway, keeping, journal, owed } = settling;
         let now = Instant::now();
         let mut settler = Self {
             behind: owed != Owed::default(),
+            meters,
             accounts,
             store,
             gateway,
@@ -235,6 +240,9 @@ impl Settler {
     /// Takes what was counted since the last time.
     fn collect(&mut self) {
         let rows = self.accounts.book().take(Timestamp::now());
+        for row in rows.iter().filter(|row| row.counters.bytes() > 0) {
+            self.meters.moved(row.pool.as_str(), row.counters.up, row.counters.down);
+        }
         if self.behind {
             self.fresh.extend(rows.iter().cloned());
         }

@@ -28,6 +28,7 @@ impl Run {
         let keeping = Arc::new(Keeping::default());
         let (asks, asked) = mpsc::channel(1);
         let settling = Settling {
+            meters: Arc::default(),
             accounts: accounts.clone(),
             store,
             gateway: "gw".into(),
@@ -255,6 +256,7 @@ async fn a_changed_period_is_counted_anew_from_the_ledger() {
     let store: Arc<dyn Store> = Arc::new(Unreliable::new(ledger, move || mishaps.next().unwrap_or(Mishap::None)));
     let (asks, asked) = mpsc::channel(1);
     let settling = Settling {
+        meters: Arc::default(),
         accounts: accounts.clone(),
         store,
         gateway: "gw".into(),

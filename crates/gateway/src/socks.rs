@@ -67,6 +67,8 @@ pub(crate) async fn attend(core: &Rc<Core>, client: &mut Client, visit: &mut Vis
         Ok(served) => Some(served),
         Err(Stopped::Gone) => None,
         Err(Stopped::Refused(fault)) => {
+            visit.answers();
+            visit.count_refusal(core);
             visit.refused(&fault);
             let reply: &[u8] = match turn {
                 Turn::Methods => &[VERSION, NO_ACCEPTABLE_METHOD],
@@ -146,6 +148,8 @@ async fn serve(core: &Rc<Core>, client: &mut Client, visit: &mut Visit, turn: &m
         return Ok(Served::well(After::Gone));
     };
     visit.record.stage = Stage::Accept;
+    visit.answers();
+    visit.count_answer(core);
     // From the next line on nothing can be told in-band: the tunnel belongs to the two ends.
     if client.write(&reply(0, upstream.local_address())).await.is_err() {
         visit.record.ended_by = Some("client_lost");

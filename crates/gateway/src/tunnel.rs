@@ -27,10 +27,11 @@ pub(crate) async fn open(
     caller: Caller,
     target: &Target,
 ) -> Result<Option<(Permit, Upstream)>, Fault> {
-    let permit = visit.admit(core, caller, target).await?;
+    let permit = visit.admit(core, client.peer.ip(), caller, target).await?;
     visit.record.stage = Stage::Choose;
     let route = choose(&permit, &visit.settings.sessions, &core.gateway.offers, core.nanos())?;
-    visit.record.stage = Stage::Dial;
+    visit.wants(&route);
+    visit.dials();
     permit.meter.count_tunnel();
     let deadline = Instant::now() + visit.settings.timeouts.setup;
     // Boxed, so that it is given back before the tunnel begins to wait: an open tunnel's task holds the largest of the
@@ -45,6 +46,7 @@ pub(crate) async fn open(
         }
     };
     let upstream = visit.arrived(dialed)?;
+    permit.enlisted.connected(visit.record.exit.as_deref());
     Ok(Some((permit, upstream)))
 }
 

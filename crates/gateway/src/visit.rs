@@ -1,25 +1,29 @@
 //! One request on its way: what its record will say, and what of the connection its answer depends on.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use outgate_faults::{Fault, raise, success_headers};
+use outgate_records::{Times, Try};
+use outgate_store::Country;
 
 use crate::activity::InHand;
 use crate::admit::{Permit, Rules, admit};
 use crate::client::{Client, MOST_UNWANTED};
 use crate::core::Core;
+use crate::counting::count_unasked;
 use crate::credentials::Claim;
-use crate::dial::{Dialed, Undialed};
+use crate::dial::{Dialed, Searched, Undialed};
 use crate::framing::Framing;
 use crate::gateway::Gateway;
 use crate::head::{Asked, Target, Want};
 use crate::identify::{Caller, identify, prove};
-use crate::record::{Record, Stage};
+use crate::record::{Ended, Record, Stage};
 use crate::remembered::Over;
 use crate::session::Served;
+use crate::sessions::About;
 use crate::settings::{ListenerSettings, Settings};
 use crate::upstream::Upstream;
 
@@ -31,6 +35,8 @@ pub(crate) struct Visit {
     time: Timestamp,
     started: Instant,
     pub(crate) record: Record,
+    /// The country that it is to go out from, where one was asked for.
+    pub(crate) wanted: Option<Country>,
     _in_hand: InHand,
     /// Whether its listener goes on at this gateway's successor.
     activated: bool,
@@ -43,13 +49,15 @@ pub(crate) struct Visit {
 
 impl Visit {
     /// A request that begins now.
-    pub(crate) fn begin(core: &Core, client: &Client, listener: &ListenerSettings) -> Self {
+    pub(crate) fn begin(core: &Core, client: &mut Client, listener: &ListenerSettings) -> Self {
+        let times = Times { tls: client.handshake.take(), ..Times::default() };
         Self {
             id: core.request_id(),
             settings: core.settings(),
             time: Timestamp::now(),
             started: Instant::now(),
-            record: Record { protocol: client.io.protocol(), ..Record::default() },
+            record: Record { protocol: client.io.protocol(), times, ..Record::default() },
+            wanted: None,
             _in_hand: core.activity.begin(),
             activated: listener.activated,
             reusable: false,
@@ -71,8 +79,9 @@ impl Visit {
     /// Writes the request's record.
     pub(crate) fn end(&self, core: &Core, client: &Client, served: &Served) {
         let (total, fault) = (self.started.elapsed(), served.fault.as_ref());
-        core.recorder.borrow_mut().write(&self.record, &self.id, &client.source, self.time, total, fault);
-        core.gateway.tally.count(fault.map(Fault::slug));
+        let ended = Ended { id: &self.id, client: &client.source, began: self.time, total, fault };
+        core.record(&self.record, &ended);
+        self.count_end(core, total, fault);
         if let Some(fault) = fault {
             let over = Over { at: self.time, request_id: &self.id, client: &client.source, record: &self.record };
             core.gateway.remembered.note_fault(&core.gateway.accounts, &over, fault);
@@ -83,8 +92,9 @@ impl Visit {
     pub(crate) fn unasked(core: &Core, peer: SocketAddr, record: Record, fault: &Fault) {
         let source = peer.ip().to_canonical().to_string();
         let id = core.request_id();
-        core.recorder.borrow_mut().write(&record, &id, &source, Timestamp::now(), Duration::ZERO, Some(fault));
-        core.gateway.tally.count(Some(fault.slug()));
+        let total = record.times.tls.unwrap_or_default();
+        core.record(&record, &Ended { id: &id, client: &source, began: Timestamp::now(), total, fault: Some(fault) });
+        count_unasked(core, &record, fault);
     }
 
     /// Finds out who asks by a request's credentials.
@@ -112,8 +122,8 @@ impl Visit {
         caller
     }
 
-    /// Admits the caller to the target.
-    pub(crate) async fn admit(&mut self, core: &Core, caller: Caller, target: &Target) -> Result<Permit, Fault> {
+    /// Admits the caller, who comes from `client`, to the target.
+    pub(crate) async fn admit(&mut self, core: &Core, client: IpAddr, caller: Caller, target: &Target) -> Result<Permit, Fault> {
         self.record.stage = Stage::Admit;
         let settings = &self.settings;
         let rules = Rules {
@@ -126,6 +136,17 @@ impl Visit {
         let permit = admit(&rules, &core.gateway.accounts, &core.sessions, caller, target, core.nanos()).await?;
         self.record.pool = Some(permit.pool.name.to_string());
         self.record.session = permit.modifiers.session.clone();
+        permit.enlisted.describe(About {
+            request_id: self.id.as_str().into(),
+            since: self.time,
+            client: client.to_canonical(),
+            protocol: self.record.protocol,
+            method: self.record.method.as_str().into(),
+            target: self.record.target.as_str().into(),
+            pool: permit.pool.name.clone(),
+            exit: None,
+            connected: false,
+        });
         Ok(permit)
     }
 
@@ -135,6 +156,23 @@ impl Visit {
             Some(gateway) if fault.found_at().is_some() && fault.relayed_by().is_none() => fault.with_relayed_by(gateway),
             _ => fault,
         }
+    }
+
+    /// Notes that the way out is about to be dialed: all before was waiting for admission.
+    pub(crate) fn dials(&mut self) {
+        self.record.stage = Stage::Dial;
+        self.record.times.queue = self.started.elapsed();
+    }
+
+    /// How long it is since its head was whole.
+    pub(crate) fn since_head(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Notes that its answer is about to be written: from its head on, that took the set-up.
+    pub(crate) fn answers(&mut self) {
+        let setup = self.since_head();
+        self.record.times.setup.get_or_insert(setup);
     }
 
     /// Notes what a fault says of the way.
@@ -151,6 +189,7 @@ impl Visit {
     /// Notes what was asked.
     pub(crate) fn note(&mut self, asked: &Asked, client: &Client) {
         self.record.method.clone_from(&asked.method);
+        self.record.trace.clone_from(&asked.trace);
         if let Some(target) = asked.target() {
             self.record.target = target.to_string();
         }
@@ -169,10 +208,15 @@ impl Visit {
 
     /// Notes how the target was reached, or how long it took not to.
     pub(crate) fn arrived(&mut self, dialed: Result<Dialed, Undialed>) -> Result<Upstream, Fault> {
-        let dialed = dialed.map_err(|Undialed { fault, dns, connect }| {
-            (self.record.times.dns, self.record.times.connect) = (dns, connect);
-            fault
-        })?;
+        let dialed = match dialed {
+            Ok(dialed) => dialed,
+            Err(Undialed { fault, dns, connect, search }) => {
+                (self.record.times.dns, self.record.times.connect) = (dns, connect);
+                self.searched(search);
+                return Err(fault);
+            }
+        };
+        self.searched(dialed.search);
         self.record.address = dialed.address.map(|address| address.to_string().into());
         self.record.attempts += dialed.attempts;
         self.record.times.dns = dialed.dns;
@@ -184,6 +228,28 @@ impl Visit {
             self.record.country = exit.labels.country.map(|c| c.to_string());
         }
         Ok(dialed.upstream)
+    }
+
+    /// Notes which exits were asked. Waiting until there is one is waiting in the queue.
+    fn searched(&mut self, search: Searched) {
+        let times = &mut self.record.times;
+        let begun = times.queue;
+        times.queue += search.waited;
+        self.record.tries.extend(search.tries.into_iter().map(|one| Try { at: begun + one.at, ..one }));
+    }
+
+    /// Notes that a kept connection turned out to be dead, so that another is made.
+    pub(crate) fn was_stale(&mut self) {
+        let (at, exit) = (self.record.times.queue, self.record.exit.clone());
+        self.record.attempts += 1;
+        self.record.tries.push(Try {
+            exit,
+            proxy: None,
+            outcome: "stale".into(),
+            status: None,
+            at,
+            took: self.since_head().saturating_sub(at),
+        });
     }
 
     /// Notes that the target was reached before.

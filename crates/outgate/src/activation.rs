@@ -38,7 +38,8 @@ impl Passed {
         let listeners: Vec<SocketAddr> = settings.listeners.iter().map(|listener| listener.address).collect();
         let exits = settings.exits.as_ref().map(|door| door.address);
         let cluster = settings.cluster.as_ref().map(|cluster| cluster.address);
-        let mut known = listeners.into_iter().chain(exits).chain(cluster).chain([config.console]);
+        let mut known =
+            listeners.into_iter().chain(exits).chain(cluster).chain([config.console.address]).chain(config.console.status);
         match self.0.iter().find(|(address, _)| !known.clone().any(|known| known == *address)) {
             None => Ok(()),
             Some((address, _)) => Err(format!(

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use outgate_client::classify::Way;
 use outgate_faults::Dialect;
-use outgate_store::{Country, PoolName, PortRange};
+use outgate_store::{Country, PoolName, PortRange, Secret};
 
 use crate::admin::AdminCommand;
 
@@ -30,8 +32,12 @@ pub(crate) enum Command {
     Gateway(Gateway),
     /// Run an exit: dial a gateway and carry its tunnels out from here
     Exit(Box<Exit>),
+    /// Run a local proxy in front of upstream proxies, for programs that can't be changed
+    Relay(Box<Relay>),
     /// Explain a fault or a status: cause, fix, whether to retry
     Explain(Explain),
+    /// Find out what is wrong with any proxy, whose fault it is, and what to do next
+    Doctor(Box<Doctor>),
     /// Check a configuration file and list everything that is wrong with it
     Check(Check),
     /// Look after the ledger itself: its schema, its soundness, its move to another place
@@ -250,9 +256,62 @@ fn speed(text: &str) -> Result<u64, String> {
     if speed < 1024 { Err("must be at least 1 KiB/s: less carries nothing".to_owned()) } else { Ok(speed) }
 }
 
+/// Runs a local proxy that sends what it is asked through any list of upstream proxies, and tries again what can be.
+///
+/// HTTP and SOCKS5 come in on one port. Example: outgate relay --listen 127.0.0.1:3128 --upstream http://USER:PASSWORD@HOST:PORT
+/// More, and everything that a file can say: docs/relay.md
+#[derive(Debug, Args)]
+pub(crate) struct Relay {
+    /// Where programs connect to; port 0 takes a free one (repeatable; in place of the file's)
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// An upstream: http, https, socks5 or socks5h (repeatable). Others on this machine can read a command line: a file or the
+    /// variable keeps a password from them
+    #[arg(long, value_name = "URL", env = "OUTGATE_RELAY_UPSTREAM", hide_env_values = true, value_delimiter = ' ')]
+    pub(crate) upstream: Vec<SecretUrl>,
+    /// relay.toml, with upstreams beside those of the command line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Targets that are reached past the upstreams, as in NO_PROXY: example.com,.corp,10.0.0.0/8,HOST:PORT (repeatable)
+    #[arg(long, value_name = "RULES")]
+    pub(crate) no_proxy: Vec<String>,
+    /// The data folder: records are written there, and nowhere without it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Say where it listens as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A URL with a password in it: no `Debug` of the command line shows it.
+#[derive(Clone)]
+pub(crate) struct SecretUrl(Arc<Secret<String>>);
+
+impl SecretUrl {
+    /// The URL itself.
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl std::str::FromStr for SecretUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(Arc::new(Secret::new(text.to_owned()))))
+    }
+}
+
+impl std::fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
 /// Explains a fault by its slug, or all faults a status may stand for; without an argument lists them all.
 ///
-/// Examples: outgate explain port_denied · outgate explain 403 · outgate explain 454 --dialect proxies.fo
+/// Examples: outgate explain port_denied · outgate explain 403 · outgate explain 454 --dialect proxies.fo ·
+/// curl -v ... 2>&1 | outgate explain --reply - --proxy pr.oxylabs.io:7777
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// A slug such as dns_failed, or a status such as 454
@@ -264,9 +323,78 @@ pub(crate) struct Explain {
     /// Print JSON: the whole row, for other languages
     #[arg(long)]
     pub(crate) json: bool,
+    /// Say what a reply means, as pasted raw, from `curl -v` or from a library's error; `-` reads it from standard input
+    #[arg(long, value_name = "FILE|-", conflicts_with = "what")]
+    pub(crate) reply: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) circumstances: Circumstances,
 }
 
-/// Checks a gateway's configuration file; exit code 0 if it is fine, 2 if not.
+/// What is known of a pasted reply besides.
+#[derive(Debug, Args)]
+pub(crate) struct Circumstances {
+    /// How the request was put, if the reply does not show it: connect, forwarded, tunnelled (through an open tunnel) or direct
+    #[arg(long, value_name = "WAY", requires = "reply", value_parser = way)]
+    pub(crate) way: Option<Way>,
+    /// The proxy that was asked, by which its provider is known
+    #[arg(long, value_name = "HOST:PORT", requires = "reply")]
+    pub(crate) proxy: Option<String>,
+    /// The target that was asked for
+    #[arg(long, value_name = "HOST:PORT", requires = "reply")]
+    pub(crate) target: Option<String>,
+    /// Whose proxy it is, by name (docs/classify.md lists them)
+    #[arg(long, value_name = "NAME", requires = "reply")]
+    pub(crate) provider: Option<String>,
+    /// A file with the rules of another provider; docs/classify.md describes it
+    #[arg(long = "provider-file", value_name = "FILE", requires = "reply")]
+    pub(crate) provider_files: Vec<PathBuf>,
+}
+
+fn way(name: &str) -> Result<Way, String> {
+    let known: Vec<&str> = Way::ALL.iter().map(|way| way.name()).collect();
+    Way::parse(name).ok_or_else(|| format!("one of {}", known.join(", ")))
+}
+
+/// Examines any HTTP, HTTPS or SOCKS5 proxy in five steps, one thing changed at a time, and gives one verdict.
+///
+/// It reaches the proxy, authenticates, asks a neutral target and the real one, each also past the proxy, and asks again and
+/// again. Exit code 0: requests work. 1: they fail, always or sometimes. 2: wrong usage.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  outgate doctor --proxy http://KEY:SECRET@gw.example.com:8080 --target https://shop.example/
+  outgate doctor --proxy socks5h://127.0.0.1:1080 --samples 50 --interval 1s
+  OUTGATE_DOCTOR_PROXY=http://KEY:SECRET@gw.example.com:8080 outgate doctor --json | jq .verdict
+
+More: docs/doctor.md")]
+pub(crate) struct Doctor {
+    /// The proxy; better in the environment, where no process list shows its password
+    #[arg(long, value_name = "URL", env = "OUTGATE_DOCTOR_PROXY", hide_env_values = true)]
+    pub(crate) proxy: String,
+    /// What you really want to reach
+    #[arg(long, value_name = "URL", value_parser = outgate_doctor::Site::read)]
+    pub(crate) target: Option<outgate_doctor::Site>,
+    /// A target that answers everybody; one that says where a request came from shows the exits, too
+    #[arg(long, value_name = "URL", default_value = "http://example.com/", value_parser = outgate_doctor::Site::read)]
+    pub(crate) neutral: outgate_doctor::Site,
+    /// How many requests look for failures that come and go; 0 makes none
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub(crate) samples: u32,
+    /// The pause between two of them, such as 1s
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = outgate_store::amount::parse_duration)]
+    pub(crate) interval: Duration,
+    /// How long one request may take
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = some_time)]
+    pub(crate) timeout: Duration,
+    /// Believe this CA (PEM), too, for the proxy's and the targets' certificates
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Print the whole report as JSON, and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Checks a gateway's or a relay's configuration file; exit code 0 if it is fine, 2 if not.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// The file

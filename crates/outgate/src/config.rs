@@ -1,8 +1,13 @@
 //! The gateway's configuration file: raw text to checked settings, all problems in one run.
 
 mod cluster;
+mod console;
+mod metrics;
 mod reader;
 mod readings;
+mod records;
+pub(crate) mod relay;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +30,10 @@ use outgate_store_redis::Redis;
 use crate::ledger::LedgerSettings;
 use crate::tls::Clients;
 
+pub(crate) use console::Console;
+pub(crate) use metrics::Metrics;
 pub(crate) use readings::Readings;
+pub(crate) use signals::Signals;
 
 use reader::Section;
 
@@ -38,8 +46,10 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// Where the ledger is.
     pub(crate) store: LedgerSettings,
-    /// The console's address; port 0 takes a free one.
-    pub(crate) console: SocketAddr,
+    /// Where the console is, and the status page for the public.
+    pub(crate) console: Console,
+    /// What is counted, watched and shown.
+    pub(crate) seeing: Seeing,
     /// The gateway, but for its name when the file has none.
     pub(crate) settings: Settings,
     /// Whether a name was given.
@@ -48,6 +58,14 @@ pub(crate) struct Config {
     pub(crate) records_named: bool,
     /// Every setting that was given, for comparison with another reading.
     pub(crate) readings: Readings,
+}
+
+/// What is counted, watched and shown.
+pub(crate) struct Seeing {
+    /// What is counted, and who may see it.
+    pub(crate) metrics: Metrics,
+    /// What is too slow, too full or fails too often, and whom it is told.
+    pub(crate) signals: Signals,
 }
 
 /// The `OUTGATE_*` variables of this process.
@@ -109,9 +127,7 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     if listeners.is_empty() && source == Listeners::InFile {
         root.missing("listen", "there is no listener: add [[listen]] with address = \"0.0.0.0:8080\"");
     }
-    let mut console = root.section("console");
-    let console_address = console.scalar("address", address);
-    console.finish();
+    let console = console::console(root.section("console"));
     let (store, sharing) = store(root.section("store"));
     let exits = exits(root.section("exits"));
     let shares = if sharing.is_some() { cluster::Shares::Limits } else { cluster::Shares::Nothing };
@@ -127,12 +143,9 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
     let sources = egress.list("sources", parse_with("an IP address of this machine")).unwrap_or_default();
     egress.finish();
     let geo = geo(root.section("geo"));
-    let mut records = root.section("records");
-    let keep = records.scalar("enabled", boolean).unwrap_or(true);
-    let folder = records.scalar("folder", infallible).map(PathBuf::from);
-    let records_named = folder.is_some();
-    let folder = folder.unwrap_or_else(|| data.join("records"));
-    records.finish();
+    let records = records::records(root.section("records"), &data);
+    let metrics = metrics::metrics(root.section("metrics"));
+    let signals = signals::signals(root.section("signals"));
     let named = name.is_some();
     let settings = Settings {
         name: name.unwrap_or_default(),
@@ -152,17 +165,20 @@ fn config(root: &mut Section, source: Listeners) -> Option<Config> {
         sources,
         geo,
         sharing,
-        records: keep.then_some(folder),
+        counting: metrics.counting,
+        tracer: None,
+        records: records.settings,
         journal: None,
         echo: None,
     };
     Some(Config {
         data,
         store,
-        console: console_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
+        console,
+        seeing: Seeing { metrics, signals },
         settings,
         named,
-        records_named,
+        records_named: records.folder_named,
         readings: Readings::default(),
     })
 }

@@ -176,3 +176,55 @@ fn what_is_shared_has_an_address_that_is_never_repeated() {
         assert!(found.contains(expected) && !found.contains("s3cret"), "{text}: {found}");
     }
 }
+
+#[test]
+fn signals_and_whom_they_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "0123456789abcdef\n").expect("ours");
+    let text = format!(
+        "[[listen]]\naddress = \"127.0.0.1:8080\"\n[signals]\nerrors = \"2.5%\"\nqueue = 0.9\nraise = \"3 of 5\"\ndns = \"1s\"\n\
+         [signals.pools.residential]\nerrors = \"10%\"\n\
+         [[signals.webhooks]]\nurl = \"https://hooks.example/T0/B0\"\nsecret_file = \"{}\"\nevents = [\"closed\", \"changed\"]\n\
+         [[signals.webhooks]]\nurl = \"http://127.0.0.1:9000\"\n",
+        secret.display()
+    );
+    let signals = read("gw.toml", &text, BTreeMap::new()).unwrap_or_else(|problems| panic!("{problems:?}")).seeing.signals;
+    let rules = &signals.rules;
+    assert_eq!((rules.errors, rules.queue, rules.dns), (0.025, 0.9, Duration::from_secs(1)));
+    assert_eq!((rules.raise.times, rules.raise.of, rules.pools["residential"]), (3, 5, 0.1));
+    assert_eq!(rules.p99, Duration::from_secs(5), "as document 004 has it");
+    let urls: Vec<String> = signals.webhooks.iter().map(|webhook| webhook.url.to_string()).collect();
+    assert_eq!(urls, ["https://hooks.example:443", "http://127.0.0.1:9000"]);
+    assert!(signals.webhooks[0].secret.is_some() && signals.webhooks[1].secret.is_none());
+
+    std::fs::write(&secret, "short").expect("ours");
+    let text = format!(
+        "[[listen]]\naddress = \"127.0.0.1:8080\"\n[signals]\nerrors = \"0%\"\nqueue = \"full\"\nraise = \"4 of 3\"\njump = 1\nwindow = \"45s\"\n\
+         look_back = \"2h\"\nkeep = \"1h\"\ntls = \"0s\"\nlatency = \"2s\"\n[signals.pools.isp]\ndns = \"1s\"\n\
+         [[signals.webhooks]]\nsecret_file = \"{}\"\nevents = [\"all\"]\n[[signals.webhooks]]\nurl = \"https://a:b@hooks.example/private\"\n",
+        secret.display()
+    );
+    let found = problems(&text);
+    let expected = [
+        "gw.toml:4: signals.errors: a part above zero",
+        "gw.toml:5: signals.queue: a part above zero",
+        "gw.toml:6: signals.raise: how many of the last looks",
+        "gw.toml:7: signals.jump: how many times the usual",
+        "gw.toml:8: signals.window: tens of seconds",
+        "gw.toml:9: signals.look_back: tens of seconds",
+        "gw.toml:10: signals.keep: at least a day",
+        "gw.toml:11: signals.tls: must be longer than nothing",
+        "gw.toml:12: signals.latency: unknown key",
+        "gw.toml:14: signals.pools.isp.dns: unknown key",
+        "gw.toml: signals.webhooks[0].url: a webhook needs a url",
+        "gw.toml:16: signals.webhooks[0].secret_file:",
+        "gw.toml:17: signals.webhooks[0].events: \"opened\", \"changed\" or \"closed\"",
+        "gw.toml:19: signals.webhooks[1].url: credentials don't belong into it",
+    ];
+    for line in expected {
+        assert!(found.iter().any(|problem| problem.starts_with(line)), "{line} is not in {found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert!(!found.iter().any(|problem| problem.contains("private") || problem.contains("short")), "{found:#?}");
+}

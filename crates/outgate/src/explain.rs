@@ -1,4 +1,6 @@
-//! `outgate explain`: the catalogue's page in the terminal, or as JSON for other languages.
+//! `outgate explain`: the catalogue's page in the terminal, or as JSON for other languages; or what a reply means.
+
+mod reply;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -11,6 +13,9 @@ use crate::{eprintln, println};
 
 /// Runs the command.
 pub(crate) fn run(args: &Explain) -> ExitCode {
+    if let Some(reply) = &args.reply {
+        return reply::run(args, reply);
+    }
     let slugs = match args.what.as_deref() {
         None => Slug::ALL.to_vec(),
         Some(text) => match (Slug::parse(text), text.parse()) {

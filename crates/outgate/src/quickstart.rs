@@ -1,16 +1,19 @@
 //! `outgate quickstart`: a gateway, one exit and the console on this machine, with a line to paste.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outgate_console::{NewExit, NewKey, PlanPatch};
 use outgate_exit::{GatewayUrl, Token};
 use outgate_gateway::settings::{ExitDoorSettings, ListenerSettings};
 use outgate_store::{ExitState, KeyState, PlanName, PoolName};
+use outgate_telemetry::Telemetry;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::activation::Passed;
+use crate::config::Console;
 use crate::data::Quickstart;
 use crate::station::{Station, asked_to_stop};
 use crate::{cli, config, eprintln, failed, println, wrong_config};
@@ -21,13 +24,14 @@ const WHO: &str = "quickstart";
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Runs the command.
-pub(crate) async fn run(args: cli::Quickstart) -> ExitCode {
+pub(crate) async fn run(args: cli::Quickstart, telemetry: Option<Arc<Telemetry>>) -> ExitCode {
     let stop = asked_to_stop();
     // Everything but what the flags say is as in `outgate gateway`: the defaults under the environment.
-    let config = match config::from_environment() {
+    let mut config = match config::from_environment() {
         Ok(config) => config,
         Err(problems) => return wrong_config(&problems),
     };
+    config.seeing.metrics.telemetry = telemetry;
     match start(&args, config).await {
         Ok((station, local_exit, drain)) => {
             stop.await;
@@ -46,13 +50,21 @@ async fn start(args: &cli::Quickstart, config: config::Config) -> Result<(Statio
     settings.exits = Some(ExitDoorSettings { address: door, tls: None });
     settings.policy.ports.extend(&args.allow_port);
     settings.guard.open(&args.allow_target);
-    settings.records = settings.records.map(|folder| match config.records_named {
-        true => folder,
-        false => args.data.join("records"),
-    });
+    if let Some(records) = settings.records.as_mut().filter(|_| !config.records_named) {
+        records.folder = args.data.join("records");
+    }
     let dns = settings.dns.clone();
     let drain = settings.timeouts.drain.min(DRAIN);
-    let station = Station::start(args.data.clone(), config.store, args.console, settings, config.named, Passed::none()).await?;
+    let station = Station::start(
+        args.data.clone(),
+        config.store,
+        Console { address: args.console, ..config.console },
+        config.seeing,
+        settings,
+        config.named,
+        Passed::none(),
+    )
+    .await?;
     let own = first_run(&station, args).await?;
     let door = station.bound().exits.ok_or("the door for exits is not open")?;
     let url = format!("ws://{door}");

@@ -8,7 +8,7 @@ use crate::notify::Notify;
 use crate::station::Station;
 
 /// The settings that are read at a start only, and what is below them.
-const FIXED: [&str; 15] = [
+const FIXED: [&str; 16] = [
     "cluster.address",
     "console",
     "data",
@@ -18,6 +18,7 @@ const FIXED: [&str; 15] = [
     "fleet.eject_for",
     "fleet.eject_most",
     "fleet.slow_start",
+    "metrics",
     "name",
     "pools",
     "records",
@@ -60,7 +61,7 @@ impl Reload {
         let changed = self.readings.changed(&config.readings);
         let (fixed, changed): (Vec<String>, Vec<String>) = changed.into_iter().partition(|setting| is_fixed(setting));
         let drain = config.settings.timeouts.drain;
-        let listeners = station.reconfigure(config.settings).await.map_err(|why| vec![why])?;
+        let listeners = station.reconfigure(config.settings, &config.seeing.signals).await.map_err(|why| vec![why])?;
         self.readings = config.readings.keeping(&fixed, &self.readings);
         self.drain = drain;
         let ledger = station

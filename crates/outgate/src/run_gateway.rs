@@ -35,15 +35,25 @@ pub(crate) async fn run(args: cli::Gateway, config: Config, watched: Watched) ->
     };
     let mut reload = Reload::new(args.config.clone(), &config);
     let watched = (!args.no_watch).then_some(watched);
-    let station = match Station::start(config.data, config.store, config.console, config.settings, config.named, passed).await {
-        Ok(station) => station,
-        Err(why) => return failed(&why),
-    };
+    let station =
+        match Station::start(config.data, config.store, config.console, config.seeing, config.settings, config.named, passed)
+            .await
+        {
+            Ok(station) => station,
+            Err(why) => return failed(&why),
+        };
     let bound = station.bound();
     let listeners: Vec<String> = bound.listeners.iter().map(SocketAddr::to_string).collect();
     let exits = bound.exits.map_or("none".into(), |a| a.to_string());
     let cluster = bound.cluster.map_or("none".into(), |a| a.to_string());
-    tracing::info!(listen = listeners.join(", "), exits, cluster, console = station.console_url, "ready");
+    tracing::info!(
+        listen = listeners.join(", "),
+        exits,
+        cluster,
+        console = station.console_url,
+        status = station.status_url(),
+        "ready"
+    );
     tell(notify.as_ref(), &format!("READY=1\nSTATUS=listening on {}", listeners.join(", ")));
     tokio::select! {
         () = stop => {}

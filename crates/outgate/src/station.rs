@@ -7,10 +7,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
-use outgate_console::{ConsoleFile, Desk, Server, router};
-use outgate_gateway::settings::Settings;
-use outgate_gateway::{Bound, Gateway, Reconfigured, Running};
+use outgate_console::{ConsoleFile, Desk, ExtraRoutes, Server, pages, router};
+use outgate_gateway::settings::{Counting, Settings};
+use outgate_gateway::{Bound, Gateway, Reconfigured, Running, Tracer};
+use outgate_records::Records;
 use outgate_store::{Secret, Store};
 use ring::rand::SystemRandom;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +20,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::activation::Passed;
+use crate::config::{Console, Seeing, Signals};
 use crate::ledger::{self, LedgerSettings};
+use crate::metrics::{Traces, page, sheets};
+use crate::sight::sight;
+use crate::watch::Watching;
 use crate::{data, eprintln, failed, follow, tls};
 
 /// Everything a running gateway consists of.
@@ -26,7 +32,9 @@ pub(crate) struct Station {
     running: Running,
     pub(crate) desk: Arc<Desk>,
     following: JoinHandle<()>,
+    watching: Watching,
     pub(crate) console_url: String,
+    status_url: Option<String>,
     pub(crate) admin_token: Secret<String>,
     console_file: ConsoleFile,
     data: PathBuf,
@@ -39,11 +47,13 @@ impl Station {
     pub(crate) async fn start(
         data: PathBuf,
         store: LedgerSettings,
-        console: SocketAddr,
+        console: Console,
+        seeing: Seeing,
         mut settings: Settings,
         named: bool,
         mut passed: Passed,
     ) -> Result<Self, String> {
+        let Seeing { metrics, signals } = seeing;
         raise_descriptor_limit();
         data::create(&data)?;
         if !named {
@@ -51,16 +61,21 @@ impl Station {
         }
         settings.echo = Some(tls::echo(&data)?);
         settings.journal = Some(data.join("usage.journal"));
+        settings.tracer = metrics.telemetry.clone().map(|telemetry| Arc::new(Traces(telemetry)) as Arc<dyn Tracer>);
         let store: Arc<dyn Store> = ledger::open(&store, &data, &settings.name).await?;
         let snapshot = store.load(Timestamp::now()).await.map_err(|e| format!("the ledger can't be read: {e}"))?;
         // The console's address is taken before any client is served: a port in use ends the start, not the service.
-        let server = match passed.take(console) {
-            Some(listener) => Server::on(listener),
-            None => Server::bind(console).await,
+        let server = listen(&mut passed, console.address, "the console").await?;
+        let status = match console.status {
+            Some(address) => Some(listen(&mut passed, address, "the status page").await?),
+            None => None,
         };
-        let server = server.map_err(|e| format!("the console can't listen on {console}: {e}"))?;
+        let started_with = settings.clone();
+        let records = settings.records.as_ref().map(|records| Records::in_folder(&records.folder));
         let running = Gateway::start(settings, snapshot.clone(), store.clone(), passed.into_listeners())?;
-        let desk = Arc::new(Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)));
+        let watching = Watching::start(running.gateway.clone(), &data, &started_with.name, &signals);
+        let desk = Desk::new(store, running.gateway.clone(), &snapshot, Arc::new(Timestamp::now)).with_records(records);
+        let desk = Arc::new(desk.watched_by(watching.watch()));
         let following = tokio::task::spawn_local(follow::follow(desk.clone()));
         let admin_token = admin_token()?;
         let console_url = format!("http://{}", server.address());
@@ -71,12 +86,51 @@ impl Station {
         };
         console_file.write(&data).map_err(|e| format!("{}: {e}", data.join("console.json").display()))?;
         let (stop_console, stopped) = oneshot::channel::<()>();
-        let routes = router(desk.clone(), admin_token.hash(), Default::default());
-        let console = tokio::task::spawn_local(server.serve(routes, async {
+        let sheets = sheets(running.gateway.clone(), metrics.countries, metrics.telemetry.clone());
+        if let Some(telemetry) = metrics.telemetry.filter(|_| metrics.counting == Counting::On) {
+            telemetry.tell_metrics(sheets.clone());
+        }
+        let shown = outgate_console::Metrics {
+            desk: desk.clone(),
+            admin: admin_token.hash(),
+            token: metrics.token,
+            write: page(sheets.clone()),
+        };
+        let sight = sight(&running, &started_with);
+        let shown = if metrics.counting == Counting::On { shown.route() } else { ExtraRoutes::new() };
+        let pages = pages::router(desk.clone(), sight.clone(), admin_token.hash());
+        let routes = router(desk.clone(), admin_token.hash(), shown.merge(pages));
+        let public = status.as_ref().map(|_| pages::status_router(desk.clone(), sight));
+        let status_url = status.as_ref().map(|status| format!("http://{}", status.address()));
+        let serving = async move {
+            let stopped = stopped.map(drop).shared();
+            let for_all = async {
+                if let (Some(server), Some(routes)) = (status, public) {
+                    server.serve(routes, stopped.clone()).await;
+                }
+            };
             // Dropped or sent: both mean stop.
-            let _told = stopped.await;
-        }));
-        Ok(Self { running, desk, following, console_url, admin_token, console_file, data, stop_console, console })
+            tokio::join!(server.serve(routes, stopped.clone()), for_all);
+        };
+        let console = tokio::task::spawn_local(serving);
+        Ok(Self {
+            running,
+            desk,
+            following,
+            watching,
+            console_url,
+            status_url,
+            admin_token,
+            console_file,
+            data,
+            stop_console,
+            console,
+        })
+    }
+
+    /// Where the public sees how it stands, if anywhere but on the console.
+    pub(crate) fn status_url(&self) -> Option<&str> {
+        self.status_url.as_deref()
     }
 
     /// Where it listens.
@@ -88,8 +142,10 @@ impl Station {
     ///
     /// # Errors
     /// Something of it can't be; nothing was changed.
-    pub(crate) async fn reconfigure(&self, settings: Settings) -> Result<Reconfigured, String> {
-        self.running.gateway.reconfigure(settings).await
+    pub(crate) async fn reconfigure(&self, settings: Settings, signals: &Signals) -> Result<Reconfigured, String> {
+        let reconfigured = self.running.gateway.reconfigure(settings).await?;
+        self.watching.reconfigure(signals);
+        Ok(reconfigured)
     }
 
     /// Requests and tunnels in flight, as every event loop says: one that hangs keeps this waiting.
@@ -99,6 +155,8 @@ impl Station {
 
     /// Drains, stops and says what was cut.
     pub(crate) async fn shut_down(self, drain: Duration) -> ExitCode {
+        // What ends now is meant to.
+        self.watching.stop().await;
         let mut stopping = std::pin::pin!(self.running.shut_down(drain));
         let cut = tokio::select! {
             cut = &mut stopping => Some(cut),
@@ -117,6 +175,15 @@ impl Station {
         self.console_file.remove(&self.data);
         ExitCode::SUCCESS
     }
+}
+
+/// A listener of the console's: one that was passed, or a new one.
+async fn listen(passed: &mut Passed, address: SocketAddr, what: &str) -> Result<Server, String> {
+    let server = match passed.take(address) {
+        Some(listener) => Server::on(listener),
+        None => Server::bind(address).await,
+    };
+    server.map_err(|e| format!("{what} can't listen on {address}: {e}"))
 }
 
 /// Ready when SIGTERM or SIGINT comes.

@@ -145,6 +145,23 @@ fn read(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Cer
     CertifiedKey::from_der(chain, key_der, provider).map_err(|e| format!("{} and {}: {e}", certificate.display(), key.display()))
 }
 
+/// TLS towards servers that the system trusts, or the authorities in a file.
+pub(crate) fn client(file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = match file {
+        Some(file) => authorities(file)?,
+        None => {
+            let mut roots = RootCertStore::empty();
+            // Some of a system's files may be broken; the others still count.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            roots
+        }
+    };
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| error.to_string())?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
 fn authorities(file: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for authority in certificates(file)? {

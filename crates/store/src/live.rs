@@ -36,6 +36,11 @@ pub trait Live: Remembers {
     fn key_usage(&self, key: &KeyId) -> Option<LiveUsage>;
     /// Delivers what was metered so far to the store; resolves when it is there or could not be delivered now.
     fn flush_usage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// What is in flight now, of one key or of all: the newest of it, at most `most`.
+    fn requests_in_flight(&self, key: Option<KeyId>, most: usize) -> Pin<Box<dyn Future<Output = Listing> + Send + '_>> {
+        let (_, _) = (key, most);
+        Box::pin(async { Listing::default() })
+    }
     /// Where exits dial in; `None`: nowhere.
     fn exit_door(&self) -> Option<ExitDoor>;
     /// Asks an exit for another address; resolves when it is back with one or can't be, minutes later perhaps.
@@ -61,6 +66,30 @@ pub struct Standing {
     pub sharing: SharingState,
     /// Whether memory is short, so that new requests are refused.
     pub memory_short: bool,
+    /// With the records of requests.
+    pub records: RecordsKept,
+}
+
+/// How it goes with the records of requests.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum RecordsKept {
+    /// None are written.
+    #[default]
+    Off,
+    /// They are written.
+    Written {
+        /// So many were lost since the start, all the same.
+        lost: u64,
+    },
+    /// They can't be written, and traffic goes on without them.
+    Failing {
+        /// Since when.
+        since: Timestamp,
+        /// What the system says.
+        why: String,
+        /// So many were lost since the start.
+        lost: u64,
+    },
 }
 
 /// Where usage is kept.
@@ -297,6 +326,40 @@ impl ExitHealth {
             Self::Ejected { .. } => "ejected",
         }
     }
+}
+
+/// What is in flight.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Listing {
+    /// How many requests and tunnels there are.
+    pub all: usize,
+    /// The newest of them, newest first.
+    pub requests: Vec<InFlight>,
+}
+
+/// A request or tunnel in flight.
+#[derive(Clone, PartialEq, Debug)]
+pub struct InFlight {
+    /// Its id, under which its record will stand.
+    pub request_id: String,
+    /// When it began.
+    pub since: Timestamp,
+    /// Whose it is.
+    pub key: KeyId,
+    /// Where it came from.
+    pub client: IpAddr,
+    /// What the client speaks: `http`, `https`, `h2`, `socks5`.
+    pub protocol: &'static str,
+    /// Its method.
+    pub method: String,
+    /// `host:port`.
+    pub target: String,
+    /// Its pool.
+    pub pool: PoolName,
+    /// The exit it leaves through; `None` for the gateway's own addresses, and while it is being set up.
+    pub exit: Option<String>,
+    /// Whether its far side was reached.
+    pub connected: bool,
 }
 
 /// What a key uses now.

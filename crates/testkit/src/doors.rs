@@ -1,4 +1,5 @@
-//! The real binary with a door for each way in: one port for HTTP/1.1 and SOCKS5, one for TLS with HTTP/1.1 and HTTP/2.
+//! The real binary with a door for each way in: one port for HTTP/1.1 and SOCKS5, one for TLS with HTTP/1.1 and HTTP/2, and one
+//! for each dialect that its faults can be told in.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -18,11 +19,17 @@ use crate::wire::Wire;
 /// The name in the certificate of the door with TLS.
 const NAME: &str = "localhost";
 
+/// The dialects with a door of their own; the last is an operator's, whose statuses are nobody's else.
+pub const DIALECTS: [&str; 4] = ["rfc", "atlasvpn", "proxies.fo", OPERATORS];
+/// The operator's dialect: as `atlasvpn`, but 403 is told as 451 and 502 as 520.
+pub const OPERATORS: &str = "of-an-operator";
+
 /// A running gateway with a plan, a key and, as in quickstart, an exit named `local` in the pool `residential`.
 #[derive(Debug)]
 pub struct Doors {
     gateway: GatewayProcess,
     tls: SocketAddr,
+    dialects: Vec<SocketAddr>,
     ca: Ca,
     _local_exit: Daemon,
 }
@@ -59,11 +66,13 @@ impl Flags {
     fn configuration(&self, data: &str, certificate: &str, key: &str, more: &str) -> String {
         let ports = [&["80", "443", "8080", "8443"].map(str::to_owned)[..], &self.ports].concat();
         let dialect = self.dialect.as_ref().map(|name| format!("dialect = \"{name}\"\n")).unwrap_or_default();
+        let others = DIALECTS.map(|name| format!("[[listen]]\naddress = \"127.0.0.1:0\"\ndialect = \"{name}\"\n")).concat();
         format!(
             "data = \"{data}\"\nconsole.address = \"127.0.0.1:0\"\nexits.address = \"127.0.0.1:0\"\n\
              policy.ports = [{}]\npolicy.allow_targets = [{}]\n{more}\
              [[listen]]\naddress = \"127.0.0.1:0\"\n{dialect}\
-             [[listen]]\naddress = \"127.0.0.1:0\"\n{dialect}certificate = \"{certificate}\"\nkey = \"{key}\"\n",
+             [[listen]]\naddress = \"127.0.0.1:0\"\n{dialect}certificate = \"{certificate}\"\nkey = \"{key}\"\n\
+             {others}[dialects.{OPERATORS}]\nbase = \"atlasvpn\"\n[dialects.{OPERATORS}.statuses]\n403 = 451\n502 = 520\n",
             Self::list(&ports),
             Self::list(&self.targets),
         )
@@ -91,7 +100,7 @@ impl Doors {
         let line = daemon.line("the line that says where it listens", |line| line.contains("listen=").then(|| line.to_owned()));
         let listeners: Vec<SocketAddr> =
             said(&line, "listen").split(", ").map(|address| address.parse().expect("an address")).collect();
-        let (proxy, tls) = (listeners[0], listeners[1]);
+        let (proxy, tls, dialects) = (listeners[0], listeners[1], listeners[2..].to_vec());
         let console_file = std::fs::read(folder.path().join("console.json")).expect("a gateway that is ready can be found");
         let console: Value = serde_json::from_slice(&console_file).expect("it is JSON");
         let ready = json!({
@@ -111,13 +120,29 @@ impl Doors {
         gateway.say("exit_token", exit["token"].clone());
         gateway.say("proxy_url", json!(format!("http://{proxy}")));
         let local_exit = local_exit(&executable, &gateway, &flags.targets, &environment);
-        Self { gateway, tls, ca, _local_exit: local_exit }
+        Self { gateway, tls, dialects, ca, _local_exit: local_exit }
     }
 
     /// Where TLS is spoken.
     #[must_use]
     pub fn tls(&self) -> SocketAddr {
         self.tls
+    }
+
+    /// The authority of the certificate there; the name in it is `localhost`.
+    #[must_use]
+    pub fn ca(&self) -> &Ca {
+        &self.ca
+    }
+
+    /// Where faults are told in this dialect, one of [`DIALECTS`].
+    ///
+    /// # Panics
+    /// If it has no door.
+    #[must_use]
+    pub fn in_dialect(&self, name: &str) -> SocketAddr {
+        let at = DIALECTS.iter().position(|known| *known == name).unwrap_or_else(|| panic!("no door for {name}"));
+        self.dialects[at]
     }
 
     /// A connection to the door with TLS, offering `alpn`.

@@ -3,10 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use outgate_records::{Filter, Records, Stream};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -207,13 +209,13 @@ impl GatewayProcess {
     /// Every access record so far.
     #[must_use]
     pub fn records(&self) -> Vec<Value> {
-        read_lines(&self.data().join("records/access.jsonl"))
+        read_records(&self.data().join("records"), Stream::Access)
     }
 
     /// Every record of a failed authentication so far.
     #[must_use]
     pub fn auth_records(&self) -> Vec<Value> {
-        read_lines(&self.data().join("records/auth.jsonl"))
+        read_records(&self.data().join("records"), Stream::Auth)
     }
 
     /// The record of one request, from `X-Outgate-Request-Id`, in either file; it is written when the request ends,
@@ -250,17 +252,24 @@ fn ask_json(console: SocketAddr, token: &str, method: &str, path: &str, body: &V
     Ok((status, if body.is_empty() { Value::Null } else { serde_json::from_str(body)? }))
 }
 
-/// The JSON lines of a file that may not exist yet; a last line still being written is left for the next look.
-fn read_lines(path: &PathBuf) -> Vec<Value> {
-    let text = std::fs::read(path).unwrap_or_default();
-    text.split_inclusive(|byte| *byte == b'\n')
-        .filter(|line| line.ends_with(b"\n"))
-        .map(|line| serde_json::from_slice(line).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
-        .collect()
+/// All records of a stream in a folder that may not exist yet; a last line still being written is left for the next look. A
+/// test may run while an hour ends.
+///
+/// # Panics
+/// If a file can't be read, or has a line that is no record.
+#[must_use]
+pub fn read_records(folder: &Path, stream: Stream) -> Vec<Value> {
+    let mut records = Vec::new();
+    let read = Records::in_folder(folder).with_threads(1).each(stream, &Filter::default(), &mut |line| {
+        records.push(serde_json::from_slice(line).unwrap_or_else(|error| panic!("{}: {error}", String::from_utf8_lossy(line))));
+        ControlFlow::Continue(())
+    });
+    read.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    records
 }
 
 /// `HOST:PORT` of `scheme://user:password@HOST:PORT/path`, with a literal address.
-fn address_in(url: &str) -> SocketAddr {
+pub(crate) fn address_in(url: &str) -> SocketAddr {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
     let address = authority.rsplit('@').next().unwrap_or_default();
@@ -279,7 +288,7 @@ mod tests {
     fn stand_in(folder: &TempDir) -> String {
         let script = format!(
             "#!/bin/sh\nwhile [ \"$1\" != --data ]; do shift; done\necho starting >&2\necho '{READY}'\n\
-             mkdir -p \"$2/records\"\nprintf '{{\"request_id\":\"r1\",\"status\":200}}\\n{{\"requ' > \"$2/records/access.jsonl\"\n\
+             mkdir -p \"$2/records\"\nprintf '{{\"time\":\"2026-11-21T07:00:00.000Z\",\"request_id\":\"r1\",\"outcome\":\"ok\",\"status\":200}}\\n{{\"requ' > \"$2/records/access.jsonl\"\n\
              exec sleep 1000\n"
         );
         let path = folder.path().join("stand-in");

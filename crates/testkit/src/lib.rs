@@ -7,6 +7,7 @@
 //! - [`origin`]: a well-behaved HTTP/1.1 origin that remembers what it was sent
 //! - [`script`]: an origin that does exactly what its steps say, most of it wrong
 //! - [`echo`]: sends back whatever it gets
+//! - [`flaky_proxy`]: an upstream proxy that fails as its schedule says
 //! - [`middleman`]: a bad network in front of any address: silent, slow, cut
 //! - [`dead`]: addresses that refuse, or that never answer a SYN
 //! - [`ca`]: a certificate authority for one test
@@ -17,7 +18,9 @@
 //! - [`daemon`]: any long-running command as a child process
 //! - [`service_manager`]: who a daemon tells that it is ready
 //! - [`gateway_process`]: the real binary, from its first line to its records
+//! - [`relay_process`]: the relay's
 //! - [`doors`]: the same with a door for each way in
+//! - [`foreign_proxy`]: squid, tinyproxy, dante and mitmproxy
 //! - [`redis_server`]: a Redis server that can be killed, restarted and frozen
 //! - [`payload`]: bytes that can be checked without being stored
 //! - [`postgres`]: a real PostgreSQL server
@@ -35,6 +38,8 @@ pub mod dead;
 pub mod dns;
 pub mod doors;
 pub mod echo;
+pub mod flaky_proxy;
+pub mod foreign_proxy;
 pub mod gateway_process;
 pub mod h2_client;
 pub mod h2_frames;
@@ -46,6 +51,7 @@ pub mod patience;
 pub mod payload;
 pub mod postgres;
 pub mod redis_server;
+pub mod relay_process;
 pub mod script;
 mod server_thread;
 pub mod service_manager;

@@ -86,6 +86,12 @@ impl Script {
         Self::launch(LOOPBACK, vec![steps], Some(tls))
     }
 
+    /// Plays the first script on the first connection and so on, inside TLS; the last one repeats.
+    #[must_use]
+    pub fn start_each_tls(scripts: Vec<Vec<Step>>, tls: Arc<ServerConfig>) -> Self {
+        Self::launch(LOOPBACK, scripts, Some(tls))
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

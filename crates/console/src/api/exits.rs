@@ -31,19 +31,7 @@ pub(super) async fn show(State(desk): AtDesk, Named(id): Named<ExitId>) -> Answe
 }
 
 pub(super) async fn enroll(State(desk): AtDesk, Who(who): Who, mut fields: Fields) -> Answer {
-    let new = NewExit {
-        name: fields.text("name"),
-        pool: fields.text("pool"),
-        labels: Labels {
-            country: fields.text("country"),
-            state: fields.text_by("state", parse_label),
-            city: fields.text_by("city", parse_city),
-            asn: fields.number("asn"),
-            carrier: fields.text("carrier"),
-        },
-        weight: fields.number("weight"),
-        max_tunnels: fields.number("max_tunnels"),
-    };
+    let new = new_exit(&mut fields);
     let new = fields.finish(Some(new))?;
     let door = json!(desk.exit_door().map(|door| json!({ "address": door.address.to_string(), "tls": door.tls })));
     let (exit, token) = whole(async move { desk.enroll_exit(&who, new).await }).await?;
@@ -54,11 +42,7 @@ pub(super) async fn enroll(State(desk): AtDesk, Who(who): Who, mut fields: Field
 }
 
 pub(super) async fn set(State(desk): AtDesk, Who(who): Who, Named(id): Named<ExitId>, mut fields: Fields) -> Answer {
-    let patch = ExitPatch {
-        name: fields.patch_text("name"),
-        weight: fields.patch_number("weight"),
-        max_tunnels: fields.patch_number("max_tunnels"),
-    };
+    let patch = exit_patch(&mut fields);
     let patch = fields.finish(Some(patch))?;
     let at = Arc::clone(&desk);
     Ok(shown_exit(&desk, &whole(async move { at.set_exit(&who, &id, patch).await }).await?))
@@ -94,6 +78,32 @@ pub(super) async fn rotate(State(desk): AtDesk, Who(who): Who, Named(id): Named<
         "took_ms": u64::try_from(rotation.took.as_millis()).unwrap_or(u64::MAX),
     });
     Ok(Json(body).into_response())
+}
+
+/// What a request says of an exit to be enrolled.
+pub(crate) fn new_exit(fields: &mut Fields) -> NewExit {
+    NewExit {
+        name: fields.text("name"),
+        pool: fields.text("pool"),
+        labels: Labels {
+            country: fields.text("country"),
+            state: fields.text_by("state", parse_label),
+            city: fields.text_by("city", parse_city),
+            asn: fields.number("asn"),
+            carrier: fields.text("carrier"),
+        },
+        weight: fields.number("weight"),
+        max_tunnels: fields.number("max_tunnels"),
+    }
+}
+
+/// What a request says of an exit's change.
+pub(crate) fn exit_patch(fields: &mut Fields) -> ExitPatch {
+    ExitPatch {
+        name: fields.patch_text("name"),
+        weight: fields.patch_number("weight"),
+        max_tunnels: fields.patch_number("max_tunnels"),
+    }
 }
 
 fn shown_exit(desk: &Desk, exit: &Exit) -> Response {

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use ipnet::{IpNet, Ipv4Net};
+use jiff::Timestamp;
 use outgate_store::amount::parse_duration;
 use outgate_store::{Key, KeyId, Proof, parse_until};
 use serde_json::{Value, json};
@@ -35,13 +36,7 @@ pub(super) async fn show(State(desk): AtDesk, Named(id): Named<KeyId>) -> Answer
 
 pub(super) async fn create(State(desk): AtDesk, Who(who): Who, mut fields: Fields) -> Answer {
     let now = desk.now();
-    let new = NewKey {
-        id: fields.text("id"),
-        plan: fields.text("plan"),
-        allow_ips: fields.list_by("allow_ips", source),
-        proof: fields.text_by("proof", proof).unwrap_or_default(),
-        expires: fields.text_by("expires", |text| parse_until(text, now)),
-    };
+    let new = new_key(&mut fields, now);
     let new = fields.finish(Some(new))?;
     let at = Arc::clone(&desk);
     let (key, secret) = whole(async move { at.create_key(&who, new).await }).await?;
@@ -52,12 +47,7 @@ pub(super) async fn create(State(desk): AtDesk, Who(who): Who, mut fields: Field
 
 pub(super) async fn set(State(desk): AtDesk, Who(who): Who, Named(id): Named<KeyId>, mut fields: Fields) -> Answer {
     let now = desk.now();
-    let patch = KeyPatch {
-        plan: fields.text("plan"),
-        allow_ips: fields.patch_list_by("allow_ips", source),
-        proof: fields.text_by("proof", proof),
-        expires: fields.patch_by("expires", |text| parse_until(text, now)),
-    };
+    let patch = key_patch(&mut fields, now);
     let patch = fields.finish(Some(patch))?;
     let at = Arc::clone(&desk);
     Ok(shown_key(&desk, &whole(async move { at.set_key(&who, &id, patch).await }).await?))
@@ -102,6 +92,27 @@ pub(super) async fn unblock(State(desk): AtDesk, Who(who): Who, Named(id): Named
     fields.finish(Some(()))?;
     let at = Arc::clone(&desk);
     Ok(shown_key(&desk, &whole(async move { at.unblock_key(&who, &id).await }).await?))
+}
+
+/// What a request says of a new key.
+pub(crate) fn new_key(fields: &mut Fields, now: Timestamp) -> NewKey {
+    NewKey {
+        id: fields.text("id"),
+        plan: fields.text("plan"),
+        allow_ips: fields.list_by("allow_ips", source),
+        proof: fields.text_by("proof", proof).unwrap_or_default(),
+        expires: fields.text_by("expires", |text| parse_until(text, now)),
+    }
+}
+
+/// What a request says of a key's change.
+pub(crate) fn key_patch(fields: &mut Fields, now: Timestamp) -> KeyPatch {
+    KeyPatch {
+        plan: fields.text("plan"),
+        allow_ips: fields.patch_list_by("allow_ips", source),
+        proof: fields.text_by("proof", proof),
+        expires: fields.patch_by("expires", |text| parse_until(text, now)),
+    }
 }
 
 fn shown_key(desk: &Desk, key: &Key) -> Response {

@@ -113,7 +113,7 @@ fn authorization(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Only a router that is served without a listener (in tests) has no peer.
-pub(super) fn source(peer: Option<&Peer>) -> IpAddr {
+pub(crate) fn source(peer: Option<&Peer>) -> IpAddr {
     peer.map_or(IpAddr::from([0, 0, 0, 0]), |Peer(address)| address.ip())
 }
 

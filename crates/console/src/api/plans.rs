@@ -50,7 +50,8 @@ pub(super) async fn remove(State(desk): AtDesk, Who(who): Who, Named(name): Name
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn plan_patch(fields: &mut Fields) -> PlanPatch {
+/// What a request says of a plan's limits.
+pub(crate) fn plan_patch(fields: &mut Fields) -> PlanPatch {
     PlanPatch {
         bytes: fields.patch_size("bytes"),
         period: fields.patch_text("period"),

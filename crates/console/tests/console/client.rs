@@ -10,6 +10,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) page: String,
 }
 
 impl Answer {
@@ -34,7 +36,7 @@ pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> Answer {
     let answer = String::from_utf8(answer).expect("text");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("a head in {answer:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap_or(Value::Null) }
+    Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap_or(Value::Null), page: body.to_owned() }
 }
 
 /// A request with a token and, unless empty, a JSON body.

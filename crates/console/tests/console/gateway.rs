@@ -10,6 +10,8 @@ use axum::routing::get;
 use jiff::Timestamp;
 use outgate_console::desk::Clock;
 use outgate_console::{Desk, Server, router};
+use outgate_records::Records;
+use outgate_signals::{Rules, Watch};
 use outgate_store::live::{
     Denied, DeniedWhy, ExitDoor, ExitHealth, ExitStatus, Live, LiveUsage, PoolPlaces, RotateError, RotatedSession, Rotation,
     SessionAt,
@@ -153,10 +155,25 @@ pub(crate) async fn console() -> Console {
 }
 
 pub(crate) async fn console_over(store: Arc<dyn Store>) -> Console {
+    console_with(store, None, Watch::new(Rules::default())).await
+}
+
+/// With a watch that knows something.
+pub(crate) async fn console_watched(store: Arc<dyn Store>, watch: Watch) -> Console {
+    console_with(store, None, watch).await
+}
+
+/// One that has records to look into.
+pub(crate) async fn console_recording(store: Arc<dyn Store>, records: Option<Records>) -> Console {
+    console_with(store, records, Watch::new(Rules::default())).await
+}
+
+async fn console_with(store: Arc<dyn Store>, records: Option<Records>, watch: Watch) -> Console {
     let told = Arc::new(Told::default());
     *told.store.lock().expect("not poisoned") = Some(Arc::clone(&store));
     let clock: Clock = Arc::new(now);
-    let desk = Arc::new(Desk::new(Arc::clone(&store), Arc::clone(&told) as Arc<dyn Live>, &Snapshot::default(), clock));
+    let desk = Desk::new(Arc::clone(&store), Arc::clone(&told) as Arc<dyn Live>, &Snapshot::default(), clock);
+    let desk = Arc::new(desk.with_records(records).watched_by(Arc::new(Mutex::new(watch))));
     let extra = Router::new().route("/v1/self/faults", get(async || "one's own"));
     let routes = router(desk, SecretHash::of(TOKEN.as_bytes()), extra);
     let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");

@@ -1,6 +1,7 @@
-//! The commands that administer a running gateway: `plans`, `keys`, `exits`, `usage`, `audit`.
+//! The commands that administer a running gateway: `plans`, `keys`, `exits`, `usage`, `audit`, `signals`, `incidents`; and those that read what it wrote, running or
+//! not: `logs`, `report`.
 //!
-//! Each reads its arguments ([`plans`], [`keys`], [`exits`], [`usage`], [`audit`]), asks the gateway's admin API through [`console`] and
+//! Each reads its arguments ([`plans`], [`keys`], [`exits`], [`usage`], [`audit`], [`signals`]), asks the gateway's admin API through [`console`] and
 //! prints the answer with [`output`] and [`table`]; [`trouble`] says what to do when that fails. To add a command: 1. a module
 //! with its clap arguments and a `run`; 2. a variant of [`AdminCommand`]; 3. a case in `tests`.
 
@@ -8,9 +9,12 @@ mod audit;
 mod console;
 mod exits;
 mod keys;
+mod logs;
 mod output;
 mod plans;
+mod report;
 mod setting;
+mod signals;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -41,6 +45,14 @@ pub(crate) enum AdminCommand {
     Usage(usage::Usage),
     /// Audit: who changed what, newest first
     Audit(audit::AuditTrail),
+    /// Signals: what is too slow, too full or fails too often now
+    Signals(signals::Signals),
+    /// Incidents: what was wrong, since when and why, newest first
+    Incidents(signals::Incidents),
+    /// Logs: the records of requests, filtered, counted, followed
+    Logs(Box<logs::Logs>),
+    /// Report: what support needs to know of one request
+    Report(report::Show),
 }
 
 /// Which gateway, and how to print. Accepted by every command, before or after its subcommand.
@@ -96,16 +108,25 @@ async fn execute(
         AdminCommand::Exits(exits) => &exits.common,
         AdminCommand::Usage(usage) => &usage.common,
         AdminCommand::Audit(audit) => &audit.common,
+        AdminCommand::Signals(signals) => &signals.common,
+        AdminCommand::Incidents(incidents) => &incidents.common,
+        AdminCommand::Logs(logs) => &logs.common,
+        AdminCommand::Report(report) => &report.common,
     };
     let form = if common.json { Form::Json } else { Form::Text };
-    let console = Console::find(&common.data, common.console.as_deref(), token)?;
+    let (data, url) = (common.data.clone(), common.console.clone());
+    let console = || Console::find(&data, url.as_deref(), token);
     let mut output = Output::new(form, colour, lines);
     match command {
-        AdminCommand::Plans(plans) => plans.run(&console, &mut output).await,
-        AdminCommand::Keys(keys) => keys.run(&console, &mut output).await,
-        AdminCommand::Exits(exits) => exits.run(&console, &mut output).await,
-        AdminCommand::Usage(usage) => usage.run(&console, &mut output).await,
-        AdminCommand::Audit(audit) => audit.run(&console, &mut output).await,
+        AdminCommand::Logs(logs) => logs.run(&mut output).await,
+        AdminCommand::Report(report) => report.run(&mut output),
+        AdminCommand::Plans(plans) => plans.run(&console()?, &mut output).await,
+        AdminCommand::Keys(keys) => keys.run(&console()?, &mut output).await,
+        AdminCommand::Exits(exits) => exits.run(&console()?, &mut output).await,
+        AdminCommand::Usage(usage) => usage.run(&console()?, &mut output).await,
+        AdminCommand::Audit(audit) => audit.run(&console()?, &mut output).await,
+        AdminCommand::Signals(signals) => signals.run(&console()?, &mut output).await,
+        AdminCommand::Incidents(incidents) => incidents.run(&console()?, &mut output).await,
     }?;
     output.end()
 }

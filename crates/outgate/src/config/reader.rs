@@ -39,8 +39,8 @@ pub(crate) struct Problems {
 
 /// Variables that are no settings of a file.
 const OTHER_VARIABLES: [&str; 2] = ["OUTGATE_ADMIN_TOKEN", "OUTGATE_DATA"];
-/// The options of `outgate exit` are variables, too, and the command line checks them.
-const OF_AN_EXIT: &str = "OUTGATE_EXIT_";
+/// The options of `outgate exit` and the settings of `outgate relay` are variables, too, and those check them.
+const OF_OTHERS: [&str; 2] = ["OUTGATE_EXIT_", super::relay::VARIABLES];
 
 /// A table of the file.
 pub(crate) struct Section {
@@ -68,7 +68,7 @@ impl Problems {
     /// Variables that no setting has are mistakes: told like unknown keys. To be called when all settings were read.
     pub(crate) fn unknown_variables(&self) {
         let known = self.variables.borrow();
-        let other = |name: &str| OTHER_VARIABLES.contains(&name) || name.starts_with(OF_AN_EXIT);
+        let other = |name: &str| OTHER_VARIABLES.contains(&name) || OF_OTHERS.iter().any(|prefix| name.starts_with(prefix));
         for name in self.env.keys().filter(|name| !known.contains(*name) && !other(name)) {
             let near = known.iter().map(|k| (strsim::damerau_levenshtein(name, k), k)).min();
             let hint = near.filter(|(distance, _)| *distance <= 3).map_or(String::new(), |(_, k)| format!("; did you mean {k}?"));

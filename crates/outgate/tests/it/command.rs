@@ -62,7 +62,7 @@ const QUICKSTART: [&str; 6] = ["quickstart", "--listen", "127.0.0.1:0", "--conso
 fn help_teaches() {
     let main = outgate(&["--help"]);
     assert_eq!(main.code, Some(0));
-    for command in ["quickstart", "gateway", "exit", "explain", "check", "plans", "keys", "exits", "usage"] {
+    for command in ["quickstart", "gateway", "exit", "explain", "doctor", "check", "plans", "keys", "exits", "usage"] {
         assert!(main.stdout.contains(&format!("\n  {command} ")), "{command} is not in\n{}", main.stdout);
     }
     assert!(main.stdout.contains("outgate quickstart"), "it says where to begin:\n{}", main.stdout);
@@ -72,6 +72,7 @@ fn help_teaches() {
         &["gateway"],
         &["exit"],
         &["explain"],
+        &["doctor"],
         &["check"],
         &["plans"],
         &["plans", "list"],

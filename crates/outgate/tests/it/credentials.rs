@@ -15,7 +15,6 @@ use outgate_testkit::socks;
 use outgate_testkit::wire::{Ending, Expect, Wire, basic};
 use serde_json::Value;
 
-use crate::provocations::outputs::Site;
 use crate::provocations::ways::Ports;
 
 /// A way in that carries credentials.
@@ -77,10 +76,7 @@ impl Scene {
     }
 
     fn records(&self) -> Vec<Value> {
-        let files = ["access.jsonl", "auth.jsonl"];
-        let texts = files.map(|file| std::fs::read_to_string(self.ports.gateway.data().join("records").join(file)));
-        let lines = texts.iter().flatten().flat_map(|text| text.lines());
-        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.ports.gateway.records()
     }
 
     /// The record that was not there before.

@@ -6,7 +6,7 @@ use outgate_link::Refusal;
 use outgate_testkit::gateway_process::GatewayProcess;
 use outgate_testkit::patience::until;
 use outgate_testkit::wire::{Expect, Reply, Wire};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::provocations::fake_exit::{FakeExit, Manner, online};
 use crate::provocations::outputs::{connect, get, id, local_exit, login, quickstart};
@@ -37,7 +37,20 @@ async fn until_ejected(gateway: &GatewayProcess, pool: &str, good: &str, bad: &F
         assert_eq!((reply.status, reply.header("X-Outgate-Exit")), (200, Some(good)), "{}", reply.text());
         second += attempts(&reply) - 1;
         drop(wire);
-        assert_eq!(gateway.record(&id(&reply)).await["attempts"], attempts(&reply));
+        let record = gateway.record(&id(&reply)).await;
+        assert_eq!(record["attempts"], attempts(&reply));
+        match attempts(&reply) {
+            1 => assert!(record["tries"].is_null(), "{record}"),
+            _ => {
+                let [first, last] = [&record["tries"][0], &record["tries"][1]];
+                assert_eq!(
+                    (&first["exit"], &last["exit"], &last["outcome"]),
+                    (&json!(bad.id), &json!(good), &json!("ok")),
+                    "{record}"
+                );
+                assert!(first["outcome"] != "ok" && last["at"].as_f64() >= first["at"].as_f64(), "{record}");
+            }
+        }
         if health(gateway, bad).0 == "ejected" {
             assert_eq!(health(gateway, bad).1, why);
             return second;

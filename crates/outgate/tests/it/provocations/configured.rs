@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use outgate_records::Stream;
 use outgate_testkit::daemon::Daemon;
+use outgate_testkit::gateway_process::read_records;
 use outgate_testkit::patience::until;
 use outgate_testkit::wire::Credentials;
 use serde_json::Value;
@@ -66,12 +68,9 @@ impl Configured {
         until(what, || self.records().into_iter().find(&fits)).await
     }
 
-    /// Every record so far, in both files.
+    /// Every record so far, in both streams.
     pub(crate) fn records(&self) -> Vec<Value> {
-        let text = ["access.jsonl", "auth.jsonl"].map(|file| std::fs::read_to_string(self.data.join("records").join(file)));
-        // A line that is still being written is left for the next look.
-        let lines = text.iter().flatten().flat_map(|text| text.lines());
-        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+        Stream::ALL.iter().flat_map(|stream| read_records(&self.data.join("records"), *stream)).collect()
     }
 
     /// What a command of the operator says.

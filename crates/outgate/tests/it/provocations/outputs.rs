@@ -10,7 +10,7 @@ use outgate_testkit::patience::until;
 use outgate_testkit::wire::{Credentials, Ending, Expect, Reply, Wire, WireError};
 use serde_json::Value;
 
-use crate::OUTGATE;
+use crate::{OUTGATE, blind};
 
 /// A fault as it must be told, in the default dialect unless said otherwise.
 pub(crate) struct Provoked {
@@ -96,9 +96,21 @@ impl Provoked {
         self.check_record(gateway, reply.header("X-Outgate-Request-Id").unwrap_or_default(), Some(self.status())).await
     }
 
+    /// Checks the answer at a door of another dialect: its status and body there, its record, and what a classifier makes of it.
+    pub(crate) async fn check_told_in(&self, dialect: &Dialect, gateway: &impl Site, reply: &Reply) -> Value {
+        let (slug, status) = (self.slug, dialect.status(self.slug));
+        assert_eq!((reply.status, reply.reason.as_str()), (status, dialect.reason(slug).as_str()), "{slug}");
+        assert_eq!(reply.all("X-Proxy-Error"), [slug.name()]);
+        let due = dialect.fixed_body(slug).unwrap_or(&self.sentence);
+        assert_eq!(reply.text().trim_end(), due, "{slug} in {}", dialect.name());
+        blind::names(reply, slug, dialect, self.exit.as_deref());
+        self.check_record(gateway, reply.header("X-Outgate-Request-Id").unwrap_or_default(), Some(status)).await
+    }
+
     /// Checks everything of the answer but its body.
     pub(crate) fn check_answer(&self, hop: &str, reply: &Reply) {
         let (status, name) = (self.status(), self.slug.name());
+        blind::names(reply, self.slug, &self.dialect, self.exit.as_deref());
         assert_eq!(reply.status, status, "{name}: {}", reply.text());
         match reply.version.as_str() {
             "HTTP/1.1" => {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use outgate_faults::{Layer, Row, Slug, socks5_reply};
-use outgate_testkit::doors::Doors;
+use outgate_testkit::doors::{Doors, OPERATORS};
 use outgate_testkit::h2_client::{H2Client, H2Stream};
 use outgate_testkit::patience::until;
 use outgate_testkit::socks::{self, Said};
@@ -15,6 +15,7 @@ use outgate_testkit::wire::{Credentials, Ending, Expect, Reply, Wire};
 use serde_json::Value;
 
 use super::outputs::Provoked;
+use crate::blind;
 
 /// How a request is put in HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,23 +33,43 @@ pub(crate) enum Way {
     Http1OverTls(Form),
     Http2(Form),
     Socks5,
+    /// HTTP/1.1 at a door that tells faults in this dialect.
+    Dialect(&'static str, Form),
 }
 
 impl Way {
     /// The way that tests take unless they are about ways.
     pub(crate) const PLAIN: &[Self] = &[Self::Http1(Form::Connect), Self::Http1(Form::Forward)];
-    /// All others.
-    pub(crate) const OTHERS: &[Self] = &[
+    /// All others, in the default dialect.
+    pub(crate) const OTHERS: &[Self] = Self::EVERY.split_at(5).0;
+    /// In every other dialect.
+    pub(crate) const DIALECTS: &[Self] = Self::EVERY.split_at(5).1;
+    /// Both.
+    pub(crate) const EVERY: &[Self] = &[
         Self::Http1OverTls(Form::Connect),
         Self::Http1OverTls(Form::Forward),
         Self::Http2(Form::Connect),
         Self::Http2(Form::Forward),
         Self::Socks5,
+        Self::Dialect("rfc", Form::Connect),
+        Self::Dialect("rfc", Form::Forward),
+        Self::Dialect("atlasvpn", Form::Connect),
+        Self::Dialect("atlasvpn", Form::Forward),
+        Self::Dialect("proxies.fo", Form::Connect),
+        Self::Dialect("proxies.fo", Form::Forward),
+        Self::Dialect(OPERATORS, Form::Connect),
+        Self::Dialect(OPERATORS, Form::Forward),
     ];
 
     /// Whether the gateway reads the target's answers on this way, instead of carrying what it can't read.
     pub(crate) fn forwards(self) -> bool {
-        matches!(self, Self::Http1(Form::Forward) | Self::Http1OverTls(Form::Forward) | Self::Http2(Form::Forward))
+        matches!(
+            self,
+            Self::Http1(Form::Forward)
+                | Self::Http1OverTls(Form::Forward)
+                | Self::Http2(Form::Forward)
+                | Self::Dialect(_, Form::Forward)
+        )
     }
 
     /// Whether a fault of this row can be met and told on this way.
@@ -61,7 +82,7 @@ impl Way {
     /// As records name it.
     fn protocol(self) -> &'static str {
         match self {
-            Self::Http1(_) => "http",
+            Self::Http1(_) | Self::Dialect(..) => "http",
             Self::Http1OverTls(_) => "https",
             Self::Http2(_) => "h2",
             Self::Socks5 => "socks5",
@@ -73,6 +94,10 @@ impl Way {
         match self {
             Self::Http1(form) => {
                 let wire = Wire::connect(doors.proxy()).await.expect("the gateway listens");
+                over_http1(wire, form, credentials, target).await
+            }
+            Self::Dialect(name, form) => {
+                let wire = Wire::connect(doors.in_dialect(name)).await.expect("the gateway listens");
                 over_http1(wire, form, credentials, target).await
             }
             Self::Http1OverTls(form) => over_http1(doors.over_tls(&["http/1.1"]).await, form, credentials, target).await,
@@ -272,6 +297,10 @@ impl Trial {
 
     async fn check(&mut self, way: Way, doors: &Doors, told: &Told, id: &str, expected: &Provoked) {
         let record = match told {
+            Told::Http1(reply, _) if matches!(way, Way::Dialect(..)) => {
+                let Way::Dialect(name, _) = way else { unreachable!("it was one") };
+                expected.check_told_in(&blind::dialect(name), doors, reply).await
+            }
             Told::Http1(reply, _) | Told::Http2(reply, _) => {
                 assert!(reply.version == if matches!(way, Way::Http2(_)) { "HTTP/2" } else { "HTTP/1.1" }, "{way:?}");
                 expected.check(doors, reply).await
@@ -281,6 +310,7 @@ impl Trial {
                 let by_login = matches!(said, Said::Login(_)) && expected.stage == "identify";
                 let due = if by_login { Said::Login(1) } else { Said::Reply(socks5_reply(expected.slug)) };
                 assert_eq!(*said, due, "{}", expected.slug);
+                blind::names_socks(*said, expected.slug);
                 expected.check_record(doors, id, None).await
             }
         };

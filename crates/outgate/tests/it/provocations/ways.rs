@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::configured::Configured;
-use super::outputs::{Site, hop, provoked};
+use super::outputs::{hop, provoked};
 
 /// A gateway with a listener for each way in.
 pub(crate) struct Ports {
@@ -76,13 +76,7 @@ impl Ports {
 
     /// The record that `found` is true of.
     pub(crate) async fn record(&self, what: &str, found: impl Fn(&Value) -> bool) -> Value {
-        until(what, || {
-            let text = ["access.jsonl", "auth.jsonl"]
-                .map(|file| std::fs::read_to_string(self.gateway.data().join("records").join(file)));
-            let lines = text.iter().flatten().flat_map(|text| text.lines());
-            lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(&found)
-        })
-        .await
+        until(what, || self.gateway.records().into_iter().find(&found)).await
     }
 }
 
