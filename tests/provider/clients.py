@@ -73,7 +73,7 @@ address = "127.0.0.1:0"
 UPSTREAM = """
 [[upstream]]
 url = "{url}"
-provider = "{provider}"
+{provider}
 name = "account-{number}"
 """
 
@@ -83,7 +83,7 @@ def with_relay(jobs, ports, mix, folder, authority, args):
     data = folder / f"relay-{mix.name}-{ports[0]}"
     data.mkdir()
     urls = enumerate(accounts(ports, mix))
-    upstreams = "".join(UPSTREAM.format(url=url, provider=mix.dialect, number=number) for number, url in urls)
+    upstreams = "".join(UPSTREAM.format(url=url, provider=dialect(mix), number=number) for number, url in urls)
     config = data / "relay.toml"
     config.write_text(RELAY.format(data=data, ca=authority, upstreams=upstreams))
     log = open(data / "relay.log", "w")
@@ -96,6 +96,11 @@ def with_relay(jobs, ports, mix, folder, authority, args):
         relay.send_signal(signal.SIGINT)
         relay.wait(40)
         log.close()
+
+
+def dialect(mix):
+    """The upstream's settings that say how it speaks; of nobody in particular only how it takes a session's name."""
+    return 'session = "user-session-{}"' if mix.dialect == "bare" else f'provider = "{mix.dialect}"'
 
 
 def listening(relay, log):

@@ -13,6 +13,17 @@ REASONS = {
 
 # kind: status and body. A third member is the value of the provider's own header.
 DIALECTS = {
+    # Nobody's in particular: statuses, and the words that gateways use.
+    "bare": {
+        "credentials": (407, "Invalid username or password"),
+        "quota": (402, "Traffic limit reached"),
+        "rate": (429, "Too many requests"),
+        "denied": (403, "Access to this host is not allowed by the proxy"),
+        "gateway": (502, "Bad Gateway"),
+        "unknown": (502, "DNS resolution failed"),
+        "refused": (502, "Connection refused by target"),
+        "timeout": (504, "Gateway Timeout"),
+    },
     "atlasvpn": {
         "credentials": (407, "Invalid or expired access token"),
         "quota": (402, "Bandwidth quota exhausted for this period"),
@@ -46,6 +57,7 @@ DIALECTS = {
 }
 
 SESSIONS = {
+    "bare": ("{user}-session-{session}", "-session-"),
     "atlasvpn": ("{user}-session-{session}", "-session-"),
     "proxies.fo": ("{user}-session-{session}", "-session-"),
     "oxylabs": ("customer-{user}-sessid-{session}", "-sessid-"),

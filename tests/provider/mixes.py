@@ -12,7 +12,7 @@ class Mix:
 
     name: str
     # How the provider spells its refusals; the relay is told the same name.
-    dialect: str = "atlasvpn"
+    dialect: str = "bare"
     # Of the way to the provider: its port is closed for `closed_for` seconds every `closed_every`.
     closed_every: float = 0
     closed_for: float = 0
@@ -71,7 +71,7 @@ TUNED = [
 HELD_OUT = [
     Mix("storm", dialect="oxylabs", closed_every=9, closed_for=1.2, reset=0.05, bad_gateway=0.05, burst_every=10, burst_for=3,
         burst=0.4, dead_exits=0.1, account_rate=200, flaky=8, flaky_rate=0.2, tuned=False),
-    Mix("spent", quota=3000, account_rate=180, denied=3, unknown=2, down=3, away=4, tuned=False),
+    Mix("spent", dialect="atlasvpn", bad_gateway=0, dead_exits=0.08, quota=3000, account_rate=180, denied=3, unknown=2, down=3, away=4, tuned=False),
     Mix("misconfigured", dialect="proxies.fo", wrong_password=True, denied=0, dead_exits=0.12, limiting=6, limit_wait="date",
         tuned=False),
 ]
