@@ -379,7 +379,7 @@ impl Flight {
     async fn attempt(&self, choice: Choice, asked: &Asked, whole: Option<usize>) -> Result<(Next, Tried), Error> {
         let shared = &self.client.0;
         let through = &shared.through[choice.proxy.0];
-        let forwarded = asked.is_forwarded(&through.upstream);
+        let forwarded = asked.is_forwarded(through);
         let origin = if forwarded { String::new() } else { asked.origin() };
         let key = Key { proxy: choice.proxy, session: choice.session.clone(), origin };
         // Whether a free connection is still open shows only when it is used: what must not be sent twice gets a new one.

@@ -84,7 +84,7 @@ pub struct Engine {
     heard: Kept<Whose, Heard>,
     bans: Kept<Whose, Ban>,
     circuits: Kept<String, Circuit>,
-    silent: Kept<String, Silent>,
+    silent: Kept<Whose, Silent>,
     budget: Budget,
     random: Random,
     serial: u64,

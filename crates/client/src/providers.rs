@@ -136,9 +136,11 @@ impl Provider {
         rule::best(&self.rules, sent)
     }
 
-    /// What else it may mean at another of its hosts, where it is not known which one was asked.
-    pub(crate) fn elsewhere(&self, sent: &Sent<'_>) -> Vec<Slug> {
-        if self.has_host(sent.host) { Vec::new() } else { rule::elsewhere(&self.rules, sent) }
+    /// What else it may mean: at another of its hosts, where it is not known which one was asked, and in words that were not seen.
+    pub(crate) fn also(&self, sent: &Sent<'_>) -> Vec<Slug> {
+        let mut also = if self.has_host(sent.host) { Vec::new() } else { rule::elsewhere(&self.rules, sent) };
+        also.extend(rule::unseen(&self.rules, sent));
+        also
     }
 
     /// The provider's own code in an answer, as it wrote it.

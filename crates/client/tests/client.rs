@@ -93,6 +93,22 @@ async fn a_post_whose_answer_was_lost_is_not_repeated_unless_the_target_recognis
 }
 
 #[tokio::test]
+async fn a_post_in_clear_can_be_tried_again_where_it_goes_through_a_tunnel() {
+    let origin = Origin::start();
+    let call = |plain: bool| {
+        let proxy = fails_first(Fate::answer(502, "Bad Gateway", "X-Proxy-Error: exit_lost"));
+        let through = Through::parse(&proxy.url()).expect("a URL");
+        let through = if plain { through } else { through.tunnel_plain() };
+        (Client::builder().through(through).seed(1).build().post(&origin.url("/upload"), "pay 10").send(), proxy)
+    };
+    let (sent, _proxy) = call(true);
+    assert!(matches!(sent.await.expect_err("unclear").why(), Why::Failed(GiveUp::NotRepeatable)));
+    let (sent, _proxy) = call(false);
+    assert_eq!(sent.await.expect("an answer").attempts().len(), 2);
+    assert_eq!(origin.received().len(), 1);
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_is_fetched_again_and_never_looks_whole() {
     let origin = Origin::start();
     let proxy = fails_first(Fate::CutsAfter(5000));

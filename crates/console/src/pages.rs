@@ -2,7 +2,7 @@
 //!
 //! - [`status_router`]: what anybody may see, also on a listener of its own
 //! - `sign_in`, `door`, `logins`: who may see the rest: cookies, log-ins, forms that are ours, headers
-//! - `overview`, `requests`, `faults`, `keys`, `plans`, `exits`, `incidents`, `audit`: the operator's
+//! - `overview`, `requests`, `faults`, `keys` with `key_forms`, `plans`, `exits`, `incidents`, `audit`: the operator's
 //! - `me`: a key owner's
 //! - `frame`, `parts`, `chart`, `form`, `range`, `words`, `assets`: what pages are made of
 //!
@@ -22,6 +22,7 @@ mod faults;
 mod form;
 mod frame;
 mod incidents;
+mod key_forms;
 mod keys;
 mod logins;
 mod me;
@@ -79,10 +80,10 @@ pub fn router(desk: Arc<Desk>, sight: Arc<Sight>, token: SecretHash) -> Router {
         .route("/requests/{id}", get(requests::report))
         .route("/faults", get(faults::list))
         .route("/faults/{slug}", get(faults::show))
-        .route("/keys", get(keys::list).post(keys::create))
-        .route("/new/key", get(keys::new))
+        .route("/keys", get(keys::list).post(key_forms::create))
+        .route("/new/key", get(key_forms::new))
         .route("/keys/{id}", get(keys::show))
-        .route("/keys/{id}/{action}", post(keys::act))
+        .route("/keys/{id}/{action}", post(key_forms::act))
         .route("/plans", get(plans::list).post(plans::create))
         .route("/new/plan", get(plans::new))
         .route("/plans/{name}", get(plans::show))

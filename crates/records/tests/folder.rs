@@ -13,7 +13,7 @@ use outgate_records::{Entry, Filter, Recorder, Records, Stage, Stream, Times, Tr
 
 fn entry<'a>(id: &'a str, key: &'a str) -> Entry<'a> {
     Entry {
-        time: "2026-11-21T18:00:00.123Z".parse().unwrap(),
+        time: "2026-11-21T18:00:00.123Z".parse().expect("a time"),
         request_id: id,
         trace_id: None,
         key: Some(key),
@@ -54,12 +54,12 @@ fn ids(records: &Records, stream: Stream) -> Vec<String> {
         ids.push(id_of(line));
         ControlFlow::Continue(())
     });
-    each.unwrap();
+    each.expect("they can be read");
     ids
 }
 
 fn id_of(line: &[u8]) -> String {
-    outgate_records::Record::parse(line).unwrap().request_id
+    outgate_records::Record::parse(line).expect("a record").request_id
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn records_are_counted_by_what_they_have_in_common() {
 
 fn append(folder: &Path, text: &str) {
     let file = fs::OpenOptions::new().create(true).append(true).open(folder.join("access.jsonl"));
-    file.and_then(|mut file| file.write_all(text.as_bytes())).unwrap();
+    file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the folder is ours");
 }
 
 fn polled(follow: &mut Follow) -> Vec<String> {
@@ -162,7 +162,7 @@ fn polled(follow: &mut Follow) -> Vec<String> {
         ids.push(id_of(line));
         ControlFlow::Continue(())
     });
-    assert!(polled.unwrap().is_continue());
+    assert!(polled.expect("it can be read").is_continue());
     ids
 }
 

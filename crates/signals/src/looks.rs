@@ -120,8 +120,8 @@ fn of_series(view: &View<'_>, scope: Scope, of: Of<'_>, recent: &Slice, looks: &
     let usual = usual(view.history, view.now, scope.pool());
     if usual != Usual::default() {
         let series = view.window.series(Reach::of_jumps(rules), of);
-        looks.extend(errors_jump(view, scope.clone(), &series.counts, usual));
-        looks.extend(latency_jump(view, scope, &series.answer, usual, slow));
+        looks.extend(errors_jump(view, scope.clone(), &series.counts, &newest.counts, usual));
+        looks.extend(latency_jump(view, scope, &series.answer, &newest.answer, usual, slow));
     }
 }
 
@@ -136,14 +136,14 @@ fn errors(view: &View<'_>, scope: Scope, counts: &Counts, newest: &Counts) -> Lo
     if look.found == Found::Over && certainly(failed, asked) <= threshold {
         look.found = Found::Between;
     }
-    if newest.asked() >= rules.samples && newest.failed() as f64 <= newest.asked() as f64 * threshold * LOWER {
+    if well_again(newest, threshold, rules) {
         look.found = Found::Below;
     }
     let severity = if value.is_some_and(|value| value >= OUTAGE) { Severity::Down } else { Severity::Degraded };
     Look { samples: asked, note: leading(counts), severity, ..look }
 }
 
-fn errors_jump(view: &View<'_>, scope: Scope, counts: &Counts, usual: Usual) -> Option<Look> {
+fn errors_jump(view: &View<'_>, scope: Scope, counts: &Counts, newest: &Counts, usual: Usual) -> Option<Look> {
     let rules = view.rules;
     let threshold = scope.pool().and_then(|pool| rules.pools.get(pool)).copied().unwrap_or(rules.errors);
     let usual = usual.errors?;
@@ -155,19 +155,41 @@ fn errors_jump(view: &View<'_>, scope: Scope, counts: &Counts, usual: Usual) -> 
     if look.found == Found::Over && certainly(failed, asked) / reference <= rules.jump {
         look.found = Found::Between;
     }
+    if well_again(newest, rules.jump * reference, rules) {
+        look.found = Found::Below;
+    }
     let mostly = leading(counts).map(|leading| format!("; {leading}")).unwrap_or_default();
     let note = Some(format!("usual at this hour: {:.1} %{mostly}", usual * 100.0));
     Some(Look { samples: asked, note, ..look })
 }
 
-fn latency_jump(view: &View<'_>, scope: Scope, answer: &Histogram, usual: Usual, slow: Cause) -> Option<Look> {
+/// Whether the newest requests are well below a threshold.
+fn well_again(newest: &Counts, threshold: f64, rules: &Rules) -> bool {
+    newest.asked() >= rules.samples && newest.failed() as f64 <= newest.asked() as f64 * threshold * LOWER
+}
+
+fn latency_jump(
+    view: &View<'_>,
+    scope: Scope,
+    answer: &Histogram,
+    newest: &Histogram,
+    usual: Usual,
+    slow: Cause,
+) -> Option<Look> {
     let rules = view.rules;
     let usual = usual.answer?;
-    let samples = answer.count();
-    let median = answer.quantile(0.5).filter(|_| samples >= rules.samples);
-    let times = median.map(|median| median.as_secs_f64() / usual.max(LATENCY_FLOOR));
+    let times = |histogram: &Histogram| {
+        let median = histogram.quantile(0.5).filter(|_| histogram.count() >= rules.samples);
+        median.map(|median| median.as_secs_f64() / usual.max(LATENCY_FLOOR))
+    };
+    let (samples, now) = (answer.count(), times(newest));
+    let times = times(answer);
     let note = Some(format!("usual at this hour: {:.0} ms", usual * 1e3));
-    Some(Look { samples, note, ..plain(Kind::LatencyJump, scope, times, rules.jump, slow, rules) })
+    let mut look = plain(Kind::LatencyJump, scope, times, rules.jump, slow, rules);
+    if now.is_some_and(|now| now <= rules.jump * LOWER) {
+        look.found = Found::Below;
+    }
+    Some(Look { samples, note, ..look })
 }
 
 fn leading(counts: &Counts) -> Option<String> {

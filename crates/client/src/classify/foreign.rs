@@ -69,10 +69,10 @@ pub(crate) fn said(evidence: &Evidence<'_>, status: u16, known: &Known<'_>, prov
         Some(matched) => {
             let doubt = doubt(evidence, status, known, &matched, marked)?;
             let why = format!("{} says: {} ({})", provider.title(), matched.rule.means(), matched.rule.sign());
-            // Which of its products it is, and so what it means, may depend on a host that is not known.
-            let elsewhere = provider.elsewhere(&sent);
-            let doubt = if elsewhere.is_empty() { doubt } else { doubt.max(Confidence::Likely) };
-            by_rule(evidence, matched.rule, doubt, why).or(&elsewhere)
+            // What it means may depend on a host that is not known, or on words that the client did not show.
+            let also = provider.also(&sent);
+            let doubt = if also.is_empty() { doubt } else { doubt.max(Confidence::Likely) };
+            by_rule(evidence, matched.rule, doubt, why).or(&also)
         }
         // It says that it was it, but not in words that are known: the generic rules go on from there.
         None if marked && evidence.way != Way::Tunnelled => {

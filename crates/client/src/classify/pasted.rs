@@ -130,7 +130,8 @@ fn printed(text: &str) -> Option<Pasted> {
     let rest = text.get(from..)?.lines().next()?;
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let status = rest[..digits].parse().ok().filter(|status| (100..1000).contains(status))?;
-    let reason = rest[digits..].trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '(' && c != ')');
+    // What is printed as a value of the language ends with its quote.
+    let reason = rest[digits..].split(['\'', '"']).next().unwrap_or_default().trim();
     let reason = if reason.starts_with("from proxy") { String::new() } else { reason.to_owned() };
     Some(Pasted { status, reason, way: Some(Way::Connect), ..Pasted::default() })
 }

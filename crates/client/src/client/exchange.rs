@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::answer::Answer;
-use super::through::Through;
+use super::through::{Plain, Through};
 use crate::classify::{BODY, Breakage, Evidence, Fields, Manner, Phase, Verdict, Way, classify};
 use crate::connect::{self, ConnectReply, Failed, Stream, Target, Trust, Tunnel, Upstream, Why};
 use crate::engine::Sent;
@@ -90,8 +90,8 @@ impl Line {
 
 impl Asked {
     /// Whether the proxy passes the request on itself, or is asked for a tunnel.
-    pub(super) fn is_forwarded(&self, upstream: &Upstream) -> bool {
-        self.scheme == Scheme::Http && !upstream.scheme().is_socks()
+    pub(super) fn is_forwarded(&self, through: &Through) -> bool {
+        self.scheme == Scheme::Http && !through.upstream.scheme().is_socks() && through.plain == Plain::Forwarded
     }
 
     fn default_port(&self) -> u16 {
@@ -189,7 +189,7 @@ impl Tried {
         }
         *begun = whole.into();
         if let Some(breakage) = broken {
-            let way = if asked.is_forwarded(&through.upstream) { Way::Forwarded } else { Way::Tunnelled };
+            let way = if asked.is_forwarded(through) { Way::Forwarded } else { Way::Tunnelled };
             let (proxy, target) = (through.upstream.authority(), asked.target.to_string());
             let evidence = Evidence { breakage: Some(&breakage), ..Evidence::of(way, &proxy, &target) };
             self.verdict = classify(&evidence, &means.providers);
@@ -224,7 +224,7 @@ impl Case<'_> {
     /// A new connection.
     async fn line(&self, deadline: Instant) -> Result<Line, Box<Tried>> {
         let until = deadline.min(Instant::now() + self.means.setup);
-        if self.asked.is_forwarded(self.upstream) {
+        if self.asked.is_forwarded(self.through) {
             let reached = connect::reach(self.upstream, until).await.map_err(|failed| Box::new(self.no_way(failed)))?;
             let login = self.upstream.credentials().and_then(|credentials| {
                 let mut value = HeaderValue::from_str(&connect::basic(credentials)).ok()?;

@@ -14,12 +14,30 @@ pub struct Through {
     tier: u8,
     weight: u32,
     exits: Exits,
+    /// Whether plain requests are handed to it whole, too.
+    pub(super) plain: Plain,
+}
+
+/// How a proxy gets requests to `http://` targets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Plain {
+    Forwarded,
+    Tunnelled,
 }
 
 impl Through {
     /// This upstream, as one exit that nothing is chosen about.
     pub fn new(upstream: Upstream) -> Self {
-        Self { upstream, grammar: None, provider: None, account: None, tier: 0, weight: 1, exits: Exits::One }
+        Self {
+            upstream,
+            grammar: None,
+            provider: None,
+            account: None,
+            tier: 0,
+            weight: 1,
+            exits: Exits::One,
+            plain: Plain::Forwarded,
+        }
     }
 
     /// As [`Upstream::parse`] reads it: `http://KEY:SECRET@host:port`, also `https`, `socks5`, `socks5h`.
@@ -49,6 +67,15 @@ impl Through {
     #[must_use]
     pub fn provider(mut self, name: impl Into<String>) -> Self {
         self.provider = Some(name.into());
+        self
+    }
+
+    /// Requests to `http://` targets go through a tunnel as well. In front of a tunnel that did not open nothing was sent, so even a
+    /// POST can be tried again, where a proxy's own 502 to a forwarded one leaves open what became of it. The proxy must allow
+    /// CONNECT to the target's port, which some allow for 443 only.
+    #[must_use]
+    pub fn tunnel_plain(mut self) -> Self {
+        self.plain = Plain::Tunnelled;
         self
     }
 

@@ -83,8 +83,11 @@ impl Engine {
         }
         let proxy = &self.proxies[ticket.proxy.0];
         match finding.scope {
+            // A provider without a wait to name often says the same of a target that is down. Were that believed, requests for such
+            // a target, which come back first, would hold all others again and again.
             Scope::Account if finding.slug == Slug::NoExit => {
-                Some(Whose::Wish(proxy.account.clone(), request.ask.targeting.clone()))
+                let wish = Whose::Wish(proxy.account.clone(), request.ask.targeting.clone());
+                named.then_some(wish)
             }
             Scope::Account => Some(Whose::Account(proxy.account.clone())),
             Scope::Upstream => Some(Whose::Proxy(ticket.proxy, proxy.name.clone())),
@@ -94,17 +97,34 @@ impl Engine {
                 _ => Some(Whose::Lane(ticket.proxy, ticket.session.clone(), request.domain.clone())),
             },
             Scope::Domain | Scope::Target => {
-                let many = self.silent.find(&request.domain).is_some_and(|silent| silent.in_a_row + 1 >= self.rules.in_a_row);
-                (named || many).then(|| Whose::Domain(request.domain.clone()))
+                let domain = Whose::Domain(request.domain.clone());
+                (named || self.many_silent(&domain)).then_some(domain)
             }
             Scope::Request => None,
+        }
+    }
+
+    /// Whether one more limit that names no wait makes as many in a row as are believed.
+    fn many_silent(&self, whose: &Whose) -> bool {
+        self.silent.find(whose).is_some_and(|silent| silent.in_a_row + 1 >= self.rules.in_a_row)
+    }
+
+    /// Counts limits that name no wait, in a row.
+    fn count_silent(&mut self, now: Moment, request: &Request, finding: Option<&Finding>, far: Reach) {
+        let domain = Whose::Domain(request.domain.clone());
+        if finding.is_some_and(|finding| finding.slug == Slug::TargetUnavailable && finding.wait.is_none()) {
+            let silent = self.silent.enter(now, domain, || Silent { in_a_row: 0, seen: now });
+            silent.in_a_row = silent.in_a_row.saturating_add(1);
+            silent.seen = now;
+        } else if far == Reach::Target {
+            self.silent.remove(&domain);
         }
     }
 
     /// Closes the gate of a limit that was met.
     fn close(&mut self, now: Moment, whose: Whose, ticket: &Ticket, finding: &Finding) {
         let strikes = self.gates.find(&whose).map_or(0, |gate| gate.strikes);
-        let guess = self.guess(&whose, finding.slug, strikes);
+        let guess = self.guess(&whose, strikes);
         let wait = finding.wait.map(|wait| wait.min(self.rules.longest_wait));
         let gate = self.gates.enter(now, whose, || Gate::new(now, finding.slug, finding.why.clone()));
         gate.slug = finding.slug;
@@ -113,18 +133,13 @@ impl Engine {
     }
 
     /// How long to keep away when the answer did not say.
-    fn guess(&mut self, whose: &Whose, slug: Slug, strikes: u32) -> Duration {
+    fn guess(&mut self, whose: &Whose, strikes: u32) -> Duration {
         let rules = &self.rules;
         let doubled = |first: Duration, longest: Duration| {
             first.saturating_mul(1_u32.checked_shl(strikes).unwrap_or(u32::MAX)).min(longest)
         };
-        match (slug, whose) {
-            // The catalogue's 5 to 30 seconds.
-            (Slug::NoExit, _) => {
-                let longest = doubled(rules.no_exit, rules.no_exit_longest);
-                (rules.no_exit + self.random.up_to(longest.saturating_sub(rules.no_exit))).min(rules.no_exit_longest)
-            }
-            (_, Whose::Proxy(..)) => {
+        match whose {
+            Whose::Proxy(..) => {
                 let longest = doubled(rules.hold, rules.hold_longest);
                 longest / 2 + self.random.up_to(longest / 2)
             }
@@ -199,14 +214,7 @@ impl Engine {
     }
 
     fn domain(&mut self, now: Moment, request: &mut Request, ticket: &Ticket, finding: Option<&Finding>, far: Reach) {
-        let silence = finding.is_some_and(|finding| finding.slug == Slug::TargetUnavailable && finding.wait.is_none());
-        if silence {
-            let silent = self.silent.enter(now, request.domain.clone(), || Silent { in_a_row: 0, seen: now });
-            silent.in_a_row = silent.in_a_row.saturating_add(1);
-            silent.seen = now;
-        } else if far == Reach::Target {
-            self.silent.remove(&request.domain);
-        }
+        self.count_silent(now, request, finding, far);
         let others_get_through = self.health[ticket.proxy.0].well.is_some_and(|well| well >= ticket.began);
         let blamed = finding.filter(|finding| blames_domain(finding) || (may_be_domain(finding) && others_get_through));
         request.blamed = blamed.map(|finding| finding.slug);
@@ -301,7 +309,7 @@ impl Engine {
     }
 }
 
-/// Answers 503 of a domain that name no wait, in a row.
+/// Answers that state a limit and name no wait, in a row.
 #[derive(Debug)]
 pub(super) struct Silent {
     in_a_row: u32,

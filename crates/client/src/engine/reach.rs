@@ -58,5 +58,9 @@ pub(super) fn blames_domain(finding: &Finding) -> bool {
 /// Whether the fault may just as well be the target's: an exit that did not get through to a target which does not answer looks
 /// like one that is slow. It is held against the domain only while the same proxy gets through to others.
 pub(super) fn may_be_domain(finding: &Finding) -> bool {
-    matches!(finding.slug, Slug::ExitTimeout) || (finding.slug == Slug::ProxyReset && finding.provenance != Provenance::Transport)
+    // The same goes for a lack of exits that names no wait: some providers have one answer for both.
+    let no_exit = finding.slug == Slug::NoExit && finding.wait.is_none();
+    no_exit
+        || finding.slug == Slug::ExitTimeout
+        || (finding.slug == Slug::ProxyReset && finding.provenance != Provenance::Transport)
 }

@@ -37,10 +37,6 @@ pub struct Rules {
     pub hold_longest: Duration,
     /// How long the others wait for the first one after a limit. A refusal comes quickly: one that took longer got in.
     pub probe: Duration,
-    /// How long a pool without an exit is left alone if its answer names no wait.
-    pub no_exit: Duration,
-    /// The longest of these.
-    pub no_exit_longest: Duration,
     /// Whether and when slow attempts get a second one beside them.
     pub hedging: Hedging,
     /// How many domains, targets, sessions and refusals are kept in mind of each kind.
@@ -107,8 +103,6 @@ impl Default for Rules {
             hold: Duration::from_millis(500),
             hold_longest: Duration::from_secs(30),
             probe: Duration::from_secs(1),
-            no_exit: Duration::from_secs(5),
-            no_exit_longest: Duration::from_secs(30),
             hedging: Hedging::Off,
             most_kept: 10_000,
         }

@@ -213,6 +213,17 @@ pub(super) fn elsewhere(rules: &[Rule], sent: &Sent<'_>) -> Vec<Slug> {
     rules.iter().filter(|rule| !rule.at.is_empty() && rule.fits(&sent).is_some()).map(|rule| rule.slug).collect()
 }
 
+/// What those rules say that look for words or a code besides the status: where neither was seen, it may have been one of them.
+pub(super) fn unseen(rules: &[Rule], sent: &Sent<'_>) -> Vec<Slug> {
+    if sent.code.is_some() || !sent.text.trim().is_empty() {
+        return Vec::new();
+    }
+    let worded = |rule: &&Rule| !rule.texts.is_empty() || !rule.codes.is_empty();
+    let here = |rule: &&Rule| rule.at.is_empty() || rule.at.iter().any(|zone| under(sent.host, zone));
+    let same = |rule: &&Rule| sent.status.is_some_and(|status| rule.statuses.contains(&status));
+    rules.iter().filter(|rule| worded(rule) && here(rule) && same(rule)).map(|rule| rule.slug).collect()
+}
+
 /// The rule that fits best; of equals the first.
 pub(super) fn best<'a>(rules: &'a [Rule], sent: &Sent<'_>) -> Option<Matched<'a>> {
     let mut best: Option<(Weight, &Rule)> = None;

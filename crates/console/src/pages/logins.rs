@@ -90,10 +90,22 @@ pub(crate) struct Seen {
 }
 
 /// Everybody who is signed in. Lives as long as the process: a restart signs everybody out.
-#[derive(Default)]
-pub(crate) struct Logins(Mutex<HashMap<SecretHash, Login>>);
+pub(crate) struct Logins {
+    table: Mutex<HashMap<SecretHash, Login>>,
+    most: usize,
+}
+
+impl Default for Logins {
+    fn default() -> Self {
+        Self::bounded(MOST)
+    }
+}
 
 impl Logins {
+    fn bounded(most: usize) -> Self {
+        Self { table: Mutex::default(), most }
+    }
+
     /// Signs somebody in and returns what the cookie must say. It is new each time: what a browser had before is worth nothing.
     pub(crate) fn begin(
         &self,
@@ -108,7 +120,7 @@ impl Logins {
         let owner = |login: &Login| matches!(login.visitor, Visitor::Owner { .. });
         if logins.values().filter(|login| same(login)).count() >= MOST_EACH {
             forget_oldest(&mut logins, same);
-        } else if logins.len() >= MOST {
+        } else if logins.len() >= self.most {
             forget_oldest(&mut logins, owner);
         }
         logins.insert(cookie.hash(), Login { visitor, token, begun: now, seen: now, note: None });
@@ -146,7 +158,7 @@ impl Logins {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SecretHash, Login>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -193,7 +205,8 @@ mod tests {
 
     #[test]
     fn nobody_pushes_out_somebody_else() {
-        let logins = Logins::default();
+        let most = 3 * MOST_EACH;
+        let logins = Logins::bounded(most);
         let operator = begin(&logins, OPERATOR, 0);
         let first = begin(&logins, owner("aaaa"), 1);
         let other = begin(&logins, owner("bbbb"), 2);
@@ -202,10 +215,10 @@ mod tests {
         for cookie in [&operator, &other, &last] {
             assert!(logins.find(cookie, at(60)).is_some());
         }
-        for number in 0..2 * MOST {
+        for number in 0..2 * most {
             begin(&logins, owner(&format!("k{number:07}")), 100);
         }
-        assert_eq!(logins.lock().len(), MOST);
+        assert_eq!(logins.lock().len(), most);
         assert!(logins.find(&operator, at(120)).is_some(), "owners never push out the operator");
     }
 

@@ -17,7 +17,7 @@ use super::frame::{LIVE, Page, Shown, mark};
 use super::logins::Note;
 use super::parts::{Field, Wrong, table, time};
 use super::sign_in::basic_of;
-use super::{faults, keys, requests};
+use super::{faults, key_forms, keys, requests};
 use crate::api::whole;
 use crate::problem::Problem;
 
@@ -151,7 +151,7 @@ async fn rotated(pages: &Pages, stranger: &Stranger, key: &Key, present: &str, g
     let (desk, id) = (Arc::clone(&pages.desk), key.id.clone());
     let (key, secret) = whole(async move { desk.rotate_key(&format!("key {id}"), &id, grace).await }).await?;
     let remark = "Without a grace you are signed out with the old secret: sign in with this one.".to_owned();
-    Ok(keys::shown_once(pages, &key, secret, Some(remark)))
+    Ok(key_forms::shown_once(pages, &key, secret, Some(remark)))
 }
 
 /// `GET /me/requests/{id}`: the report of a request of this key.

@@ -2,8 +2,8 @@
 
 use outgate_store::Labels;
 
-use super::{MINUTE, SECOND, TestFleet, enter, exit, fleet_of, lease_of, pick, random};
-use crate::{Ailment, Health, Outcome, Terms};
+use super::{MINUTE, SECOND, TestFleet, enter, exit, fleet_of, labels, lease_of, pick, pool, random};
+use crate::{Ailment, Condition, Health, Outcome, Strength, Terms};
 
 fn fail(fleet: &TestFleet, n: usize, exits: usize, now: u64) {
     fleet.report(&lease_of(fleet, n, exits, now), Outcome::Failed(Ailment::Refused), now);
@@ -244,4 +244,33 @@ fn who_opens_and_delivers_nothing_is_checked_soon() {
         check_all(&fleet, &[0], second * SECOND);
     }
     assert!(is_out(&fleet, 0, 30 * SECOND) && !is_out(&fleet, 1, 30 * SECOND));
+}
+
+#[test]
+fn strength_is_told_by_country_and_condition() {
+    let fleet = fleet_of(0).0;
+    let capped = |most| Terms { max_tunnels: most, ..Terms::default() };
+    for (n, (code, most)) in
+        [("", Some(5)), ("de", Some(10)), ("de", Some(20)), ("us", Some(7)), ("us", None)].into_iter().enumerate()
+    {
+        enter(&fleet, n, &labels(code, "", ""), capped(most), 0);
+    }
+    let _held = [lease_of(&fleet, 1, 5, 0), lease_of(&fleet, 1, 5, 0), lease_of(&fleet, 2, 5, 0)];
+    for _ in 0..3 {
+        fail(&fleet, 0, 5, 0);
+    }
+    let row = |code: &str, condition, exits, tunnels, capacity| Strength {
+        country: labels(code, "", "").country,
+        condition,
+        exits,
+        tunnels,
+        capacity,
+    };
+    let expected = vec![
+        row("", Condition::Ejected, 1, 0, Some(5)),
+        row("de", Condition::Healthy, 2, 3, Some(30)),
+        // One of them takes any number.
+        row("us", Condition::Healthy, 2, 0, None),
+    ];
+    assert_eq!(fleet.strength(0), [(pool(), expected)]);
 }

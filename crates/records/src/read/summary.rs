@@ -101,7 +101,14 @@ pub struct Summary {
     step: Step,
     /// All of them.
     pub all: Group,
-    groups: HashMap<String, Group>,
+    groups: Groups,
+}
+
+/// Groups by their names.
+#[derive(Clone, Debug, Default)]
+struct Groups {
+    places: HashMap<String, usize>,
+    groups: Vec<Group>,
 }
 
 /// Records that have something in common.
@@ -121,7 +128,7 @@ pub struct Group {
 
 impl Summary {
     pub(crate) fn new(by: By, step: Step) -> Self {
-        Self { by, step, all: Group::default(), groups: HashMap::new() }
+        Self { by, step, all: Group::default(), groups: Groups::default() }
     }
 
     pub(crate) fn add(&mut self, glance: &Glance<'_>) {
@@ -149,7 +156,7 @@ impl Summary {
             By::Client => Some(glance.client.as_ref()),
             By::Hour => glance.time.get(..13),
         };
-        for one in [&mut self.all, room(&mut self.groups, name.unwrap_or(NONE))] {
+        for one in [&mut self.all, self.groups.of(name.unwrap_or(NONE))] {
             one.count(&group);
             if let Some(took) = took {
                 one.took.add(took);
@@ -159,14 +166,15 @@ impl Summary {
 
     pub(crate) fn merge(&mut self, other: Self) {
         self.all.merge(&other.all);
-        for (name, group) in other.groups {
-            room(&mut self.groups, &name).merge(&group);
+        for (name, place) in &other.groups.places {
+            self.groups.of(name).merge(&other.groups.groups[*place]);
         }
     }
 
     /// The groups: hours in their order, all others by their size.
     pub fn groups(&self) -> Vec<(&str, &Group)> {
-        let mut groups: Vec<(&str, &Group)> = self.groups.iter().map(|(name, group)| (name.as_str(), group)).collect();
+        let Groups { places, groups } = &self.groups;
+        let mut groups: Vec<(&str, &Group)> = places.iter().map(|(name, place)| (name.as_str(), &groups[*place])).collect();
         groups.sort_by(|(a, x), (b, y)| {
             let by_size = if self.by == By::Hour { std::cmp::Ordering::Equal } else { y.requests.cmp(&x.requests) };
             by_size.then_with(|| a.cmp(b))
@@ -175,14 +183,25 @@ impl Summary {
     }
 }
 
-/// A name's group, or that of all others when there are many.
-fn room<'a>(groups: &'a mut HashMap<String, Group>, name: &str) -> &'a mut Group {
-    let name = if groups.len() < MOST_GROUPS || groups.contains_key(name) { name } else { OTHERS };
-    // Looked up first: a name is copied only when it is new.
-    if !groups.contains_key(name) {
-        groups.insert(name.to_owned(), Group::default());
+impl Groups {
+    /// A name's group, or that of all others when there are many. A name is copied only when it is new.
+    fn of(&mut self, name: &str) -> &mut Group {
+        let place = match self.places.get(name) {
+            Some(place) => *place,
+            None if self.groups.len() < MOST_GROUPS => self.make(name),
+            None => match self.places.get(OTHERS) {
+                Some(place) => *place,
+                None => self.make(OTHERS),
+            },
+        };
+        &mut self.groups[place]
     }
-    groups.entry(name.to_owned()).or_default()
+
+    fn make(&mut self, name: &str) -> usize {
+        self.places.insert(name.to_owned(), self.groups.len());
+        self.groups.push(Group::default());
+        self.groups.len() - 1
+    }
 }
 
 impl Group {
@@ -212,5 +231,29 @@ impl Step {
             Self::Total => Some(glance.ms.total),
         };
         ms.map(|ms| (ms * 1000.0).round().max(0.0) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_without_end_take_no_room_without_end() {
+        let mut summary = Summary::new(By::Target, Step::Total);
+        let mut other = Summary::new(By::Target, Step::Total);
+        for number in 0..MOST_GROUPS + 10 {
+            let line = format!(r#"{{"time":"","request_id":"","outcome":"ok","target":"host{number}:1","ms":{{"total":1.5}}}}"#);
+            let glance = Glance::parse(line.as_bytes()).unwrap();
+            summary.add(&glance);
+            if number < 5 {
+                other.add(&glance);
+            }
+        }
+        summary.merge(other);
+        let groups = summary.groups();
+        assert_eq!((groups.len(), groups[0].0, groups[0].1.requests), (MOST_GROUPS + 1, OTHERS, 10));
+        assert_eq!((groups[1].1.requests, groups[1].1.took.most()), (2, 1500));
+        assert_eq!(summary.all.requests as usize, MOST_GROUPS + 15);
     }
 }

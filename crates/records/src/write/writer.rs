@@ -197,8 +197,10 @@ impl Writing {
         let now = Timestamp::now();
         let Some((_, live)) = self.streams.iter_mut().find(|(of, _)| *of == stream) else { return };
         let State { written, refused, failing, .. } = &*self.state;
+        // Nothing is locked while the disk works: whoever asks how it goes must not wait for it.
+        let appended = live.append(now, lines);
         let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
-        match live.append(now, lines) {
+        match appended {
             Ok(()) => {
                 written.fetch_add(count(lines), Relaxed);
                 if let Some(failed) = failing.take() {

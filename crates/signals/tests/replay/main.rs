@@ -13,11 +13,11 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
 fn monday() -> i64 {
-    MONDAY.parse::<Timestamp>().expect("a moment").as_second()
+    MONDAY.parse::<Timestamp>().expect("a time").as_second()
 }
 
 fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).expect("a moment")
+    Timestamp::from_second(second).expect("a time within ages")
 }
 
 /// Lives from one second to another, looking every `step` seconds; what the watch told, and when.
