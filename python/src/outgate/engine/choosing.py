@@ -39,8 +39,8 @@ class Choosing:
             return Wait(now, None, names.shown(whose))
         if until >= request.ask.deadline:
             return Refused("too_long", gate.slug, gate.why, until)
-        place = gate.queue(now, request.place_at(whose))
-        request.place = (whose, place)
+        place = gate.queue(now, request.places.get(whose))
+        request.places[whose] = place
         return Wait(min(place, request.ask.deadline), gate.slug, names.shown(whose))
 
     def _elsewhere(self, now, request, than, other_account):
@@ -80,7 +80,7 @@ class Choosing:
         longest = None
         for whose in self._holders(request, number):
             gate = self._gates.get(whose)
-            if gate is None or gate.passes(now, request.place_at(whose)):
+            if gate is None or gate.passes(now, request.places.get(whose)):
                 continue
             if longest is None or gate.until > longest[1]:
                 longest = (whose, gate.until)

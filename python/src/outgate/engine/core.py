@@ -61,7 +61,7 @@ class Engine(Choosing, Learning, Deciding):
                 raise Blocked(Refused("remembered", heard.slug, heard.why, heard.again()))
         domain = names.domain(request)
         gate = self._gates.get(domain)
-        if gate is not None and not gate.passes(now, request.place_at(domain)):
+        if gate is not None and not gate.passes(now, request.places.get(domain)):
             raise Blocked(self._wait(now, request, domain, gate.until))
 
     def _go(self, now, request, number, session):
@@ -77,7 +77,7 @@ class Engine(Choosing, Learning, Deciding):
         circuit = self._circuits.get(request.domain)
         if circuit and circuit.says(now) == "probe":
             circuit.probe(now, ticket.serial, self.rules.attempt_timeout)
-        request.place = None
+        request.places.clear()
         request.flying += 1
         first = request.number() == 1
         deadline = min(request.ask.deadline, now + self.rules.attempt_timeout)

@@ -78,7 +78,10 @@ class Sessions:
             best[1] = now
             best[2] += 1
             return best[0]
-        self._list.remove(min(self._list, key=lambda made: made[1]))
+        # The last takes its place: ties are then settled as in Rust.
+        at = min(range(len(self._list)), key=lambda at: self._list[at][1])
+        self._list[at] = self._list[-1]
+        self._list.pop()
         return self._make(now, random)
 
     def give_back(self, name):

@@ -60,7 +60,11 @@ class Learning:
             return None
         proxy = self.proxies[ticket.proxy]
         if finding.scope == "account":
-            return names.wish(proxy, request) if finding.slug == "no_exit" else names.account(proxy)
+            if finding.slug != "no_exit":
+                return names.account(proxy)
+            # A provider without a wait to name often says the same of a target that is down. Were that believed, requests for
+            # such a target, which come back first, would hold all others again and again.
+            return names.wish(proxy, request) if named else None
         if finding.scope == "upstream":
             return names.upstream(ticket.proxy, proxy)
         if finding.scope == "exit_on_domain":
@@ -77,18 +81,15 @@ class Learning:
     def _close(self, now, whose, ticket, finding):
         """Closes the gate of a limit that was met."""
         gate = self._gates.get(whose)
-        guess = self._guess(whose, finding.slug, 0 if gate is None else gate.strikes)
+        guess = self._guess(whose, 0 if gate is None else gate.strikes)
         wait = None if finding.wait is None else min(finding.wait, self.rules.longest_wait)
         gate = self._gates.enter(now, whose, lambda: Gate(now, finding.slug, finding.why))
         gate.slug, gate.why = finding.slug, finding.why
         gate.meet(now, ticket.began, wait, guess)
 
-    def _guess(self, whose, slug, strikes):
+    def _guess(self, whose, strikes):
         """How long to keep away when the answer did not say."""
         rules = self.rules
-        if slug == "no_exit":
-            longest = doubled(rules.no_exit, strikes, rules.no_exit_longest)
-            return min(rules.no_exit + self._random.up_to(max(longest - rules.no_exit, 0)), rules.no_exit_longest)
         if whose[0] == "proxy":
             longest = doubled(rules.hold, strikes, rules.hold_longest)
         else:

@@ -3,7 +3,7 @@
 from .rules import MILLI, SECOND, doubled
 
 # How far apart waiters are told to ask again.
-_STEP = 5 * MILLI
+_STEP = 10 * MILLI
 # The pace after a first limit; each further one halves it, each success quickens it by a tenth.
 _FIRST_PACE, _SLOWEST_PACE, _QUICKEST_PACE = 10 * MILLI, 250 * MILLI, 1 * MILLI
 _MINUTE, _HOUR = 60 * SECOND, 3600 * SECOND

@@ -69,7 +69,12 @@ def blames_domain(finding):
 
 
 def may_be_domain(finding):
-    """Whether it may just as well be the target's: held against the domain only while the proxy gets through to others."""
+    """Whether it may just as well be the target's: held against the domain only while the proxy gets through to others.
+
+    The same goes for a lack of exits that names no wait: some providers have one answer for both.
+    """
+    if finding.slug == "no_exit":
+        return finding.wait is None
     return finding.slug == "exit_timeout" or (finding.slug == "proxy_reset" and finding.provenance != "transport")
 
 

@@ -16,8 +16,8 @@ class Request:
         self.begun = None
         # Retries made, by class.
         self.retries = Counter()
-        # Its place in the queue of a limit.
-        self.place = None
+        # Its places in the queues of limits: one who waits for two does not lose the one while it waits for the other.
+        self.places = {}
         self.flying = 0
         # Proxies and made-up sessions that failed it, exits that its target refused.
         self.failed = []
@@ -30,7 +30,3 @@ class Request:
     def number(self):
         """The number of the next attempt to end or begin."""
         return len(self.attempts) + 1
-
-    def place_at(self, whose):
-        """Its place in the queue of this limit, if it has one there."""
-        return self.place[1] if self.place and self.place[0] == whose else None

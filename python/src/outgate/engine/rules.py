@@ -41,8 +41,6 @@ class Rules:
     hold_longest: int = 30 * SECOND
     # How long a probe of a limit may take before another goes.
     probe: int = 1 * SECOND
-    no_exit: int = 5 * SECOND
-    no_exit_longest: int = 30 * SECOND
     # How many domains, targets, sessions and refusals are kept in mind of each kind.
     most_kept: int = 10_000
 
