@@ -17,6 +17,16 @@ class Row:
     sentence: str
     cause: str
     fix: str
+    # The names of the facts in its sentence.
+    facts: tuple
+    # Which end sees it: "gateway", or the user's.
+    seen: str
+    # The RFC 9209 error type; none for the target's own answers.
+    rfc9209: str | None
+    # The byte of a SOCKS5 reply.
+    socks5: int
+    # Status, reason and fixed body by the dialect's name.
+    dialects: dict
 
 
 def _rows():

@@ -1,1 +1,9 @@
-"""What a failure means: whose it is, how sure that is, and what it holds."""
+"""Evidence of an attempt in, a verdict out: which fault of the catalogue, who told it, how sure that is."""
+
+from .breakage import Breakage
+from .evidence import Evidence, SocksSaid
+from .fault import Fault
+from .fields import Fields
+from .verdict import Verdict, Wait
+
+__all__ = ["Breakage", "Evidence", "Fault", "Fields", "SocksSaid", "Verdict", "Wait"]
