@@ -1,9 +1,12 @@
 """What a proxy said to a CONNECT: the answer that other clients hide."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # The most bytes of a refusal's body that are kept.
 LONGEST_BODY = 16 * 1024
+
+# How long the body of a refusal may take to come: it says whose refusal it is, and nobody waits long for it.
+GLANCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,23 @@ class TunnelRefused(OSError):
         self.reply = reply
 
 
-@dataclass
-class Sent:
-    """How much of a request had left when its attempt ended."""
+def read_reply(said):
+    """The answer in the first bytes that a proxy said, and how many bytes of its body are still to come.
 
-    something: bool = field(default=False)
+    (None, 0) while its head is not whole. A body without a length ends with the connection: then there may always be more.
+    """
+    head, blank, body = said.partition(b"\r\n\r\n")
+    if not blank:
+        return None, 0
+    line, *fields = head.decode("latin-1").split("\r\n")
+    _, _, rest = line.partition(" ")
+    status, _, reason = rest.partition(" ")
+    if not (line.startswith("HTTP/") and status.isdigit()):
+        return None, 0
+    if status.startswith("1"):
+        return read_reply(body)
+    pairs = tuple((name, value.strip()) for name, colon, value in (field.partition(":") for field in fields) if colon)
+    reply = ConnectReply(int(status), reason, pairs, body[:LONGEST_BODY])
+    length = reply.header("Content-Length")
+    due = int(length) if length is not None and length.isdigit() else LONGEST_BODY
+    return reply, max(min(due, LONGEST_BODY) - len(body), 0)
