@@ -17,7 +17,8 @@ class Row:
     sentence: str
     cause: str
     fix: str
-    # The names of the facts in its sentence.
+    # The sentence with plausible facts, and the names of its facts.
+    example: str
     facts: tuple
     # Which end sees it: "gateway", or the user's.
     seen: str

@@ -11,7 +11,7 @@ from ..catalogue import ROWS
 
 # The most bytes a fact keeps, and a sentence.
 LONGEST = 120
-LONGEST_SENTENCE = 400
+LONGEST_SENTENCE = 300
 
 # `{fact}`, and `{fact?text with {} in it}` that vanishes with an empty fact.
 _PIECE = re.compile(r"\{([a-z_]+)(?:\?(.*?)\{\}(.*?))?\}")

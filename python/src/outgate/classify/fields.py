@@ -1,13 +1,20 @@
 """The fields of an answer, from whichever library read them."""
 
+import re
+
+_NUMBER = re.compile("[0-9]{1,5}")
+
 
 class Fields:
     """Pairs of name and value as they came, in order. Names need not be valid: proxies send stranger things."""
 
-    __slots__ = ("pairs",)
+    __slots__ = ("pairs", "_values")
 
     def __init__(self, pairs=()):
         self.pairs = tuple((_text(name), _text(value)) for name, value in pairs)
+        self._values = {}
+        for name, value in self.pairs:
+            self._values.setdefault(name.lower(), []).append(value.strip())
 
     @classmethod
     def of(cls, given):
@@ -20,17 +27,15 @@ class Fields:
 
     def all(self, name):
         """Every value of a field, by its name in any case, in order."""
-        name = name.lower()
-        return [value.strip() for known, value in self.pairs if known.lower() == name]
+        return list(self._values.get(name.lower(), ()))
 
     def first(self, name):
         """The first value of a field, or None."""
-        name = name.lower()
-        return next((value.strip() for known, value in self.pairs if known.lower() == name), None)
+        return next(iter(self._values.get(name.lower(), ())), None)
 
     def has(self, name):
         """Whether there is such a field."""
-        return self.first(name) is not None
+        return name.lower() in self._values
 
     def __repr__(self):
         return f"Fields({list(self.pairs)!r})"
@@ -39,3 +44,8 @@ class Fields:
 def _text(given):
     """A value that is no text is shown as far as it is."""
     return given.decode("utf-8", "replace") if isinstance(given, bytes) else str(given)
+
+
+def number(text):
+    """A whole number as a status has it, or None."""
+    return int(text) if text is not None and _NUMBER.fullmatch(text) else None

@@ -90,7 +90,7 @@ class Verdict:
         """The same with these fields changed."""
         return replace(self, **changes)
 
-    def or_(self, others):
+    def also(self, others):
         """These fit as well."""
         return replace(self, fits=tuple(dict.fromkeys((*self.fits, *others))))
 
