@@ -66,6 +66,9 @@ class ScriptedProxy:
         return f"http://{user}:{password}@127.0.0.1:{self.port}"
 
     def close(self):
+        # Without it the thread that waits in accept would keep the port open.
+        if self._socket.fileno() >= 0:
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         with self._lock:
             for connection in self._open:
@@ -107,10 +110,11 @@ class ScriptedProxy:
                     return
                 continue
             if said is not None:
-                # The head and the body of a refusal come apart, as they do on the real net.
-                head, blank, rest = said.partition(b"\r\n\r\n") if isinstance(said, bytes) else (said, b"", b"")
-                if _says(connection, head + blank if isinstance(said, bytes) else said) and rest:
-                    connection.sendall(rest)
+                if isinstance(said, bytes):
+                    # The head and the body of a refusal come apart, as they do on the real net.
+                    head, blank, said = said.partition(b"\r\n\r\n")
+                    connection.sendall(head + blank)
+                _says(connection, said)
                 return
             connection.sendall(b"HTTP/1.1 200 Connection established\r\nX-Outgate-Exit: exit-7\r\n\r\n")
             self._behind(connection)

@@ -19,7 +19,7 @@ except ImportError as missing:
     raise unittest.SkipTest(f"{missing.name} is not here") from None
 
 RATE_LIMITED = answer(429, b"slow down", [("X-Proxy-Error", "rate_limited"), ("Retry-After", "7")])
-WRONG_LOGIN = answer(407, b"no such key", [("X-Proxy-Error", "auth_invalid"), ("X-Seen", "yes")])
+WRONG_LOGIN = answer(407, b"no such key", [("X-Proxy-Error", "credentials_wrong"), ("X-Seen", "yes")])
 
 
 class Shell:
@@ -157,11 +157,11 @@ class Cases:
         proxy = self.scripted([WRONG_LOGIN] * 9)
         shell = self.open(proxy.url())
         error = self.fails(shell, shell.get)
-        self.assertEqual((error.slug, error.why), ("auth_invalid", "class"))
+        self.assertEqual((error.slug, error.why), ("credentials_wrong", "class"))
         self.assertEqual(error.verdict.provenance, "proxy")
         for _ in range(5):
             error = self.fails(shell, shell.get, "https://other.example/")
-            self.assertEqual((error.slug, error.why, error.attempts), ("auth_invalid", "remembered", ()))
+            self.assertEqual((error.slug, error.why, error.attempts), ("credentials_wrong", "remembered", ()))
             self.assertGreater(error.retry_after, 0)
         self.assertEqual(len(proxy.logins), 1)
         self.assertEqual(shell.time.slept, [])
@@ -179,7 +179,7 @@ class Cases:
         proxy = self.scripted([WRONG_LOGIN])
         shell = self.open(proxy.url())
         error = self.fails(shell, shell.get, "http://shop.example/")
-        self.assertEqual((error.slug, error.reply.status, error.reply.body), ("auth_invalid", 407, b"no such key"))
+        self.assertEqual((error.slug, error.reply.status, error.reply.body), ("credentials_wrong", 407, b"no such key"))
 
     def test_a_limit_is_waited_for(self):
         proxy = self.scripted([RATE_LIMITED])
@@ -295,7 +295,7 @@ class Cases:
     def test_something_else_than_a_proxy(self):
         proxy = self.scripted([GARBAGE] * 9)
         shell = self.open(proxy.url())
-        self.assertEqual(self.fails(shell, shell.get).slug, "wrong_protocol")
+        self.assertEqual(self.fails(shell, shell.get).slug, "proxy_not_a_proxy")
 
     def test_a_certificate_that_is_not_trusted(self):
         proxy = self.scripted()

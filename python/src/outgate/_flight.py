@@ -13,12 +13,12 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from importlib import import_module
 
-from .classify import classify
+from .classify import Providers, classify
 from .engine import Ask, Engine, Finding, GiveUp, Go, Outcome, Request, Retry, Wait
 from .engine.attempt import kept_headers
 from .engine.rules import SECOND
 from .errors import Failure, RequestFailed, Story
-from .providers import Providers
+
 from .upstream import Upstream
 
 # How long a request may take with all its attempts and waits, if its own timeout does not say, in seconds.

@@ -29,7 +29,7 @@ class _Seen:
         watch = watched()
         if data.startswith(b"CONNECT ") and self._tls_to_come == "target":
             self._said = b""
-        elif watch is not None:
+        elif watch is not None and data and self._said is None:
             watch.sent = True
             if self._reply is not None:
                 watch.reply, watch.way = self._reply, TUNNELLED
