@@ -53,6 +53,13 @@ def with_requests(habit):
     return start
 
 
+def with_outgate(jobs, ports, mix, folder, authority, args):
+    """The Python package: the accounts as they are, sessions are its own affair."""
+    how = {"session": "user-session-{}"} if mix.dialect == "bare" else {"provider": mix.dialect}
+    task = {"jobs": jobs, "proxies": accounts(ports, mix), "ca": str(authority), "habit": "outgate", "workers": args.workers}
+    return program("with_requests.py", task | {"upstream": how})
+
+
 def with_scrapy(jobs, ports, mix, folder, authority, args):
     # Rotation needs something to rotate: ten sessions of each account, as its users write them into the list.
     sessions = [f"s{number}" for number in range(10)]
@@ -124,5 +131,6 @@ CLIENTS = [
     Client("snippet", "document 000's snippet over requests", with_requests("snippet")),
     Client("urllib3", "requests with urllib3's Retry(total=3, backoff_factor=1) for 429 and 5xx", with_requests("urllib3")),
     Client("outgate relay", "requests as in `never`, behind `outgate relay` with TLS opened", with_relay),
+    Client("outgate python", "the Python package `outgate`: one `Session` over both accounts", with_outgate),
     Client("scrapy", "Scrapy with its retries and scrapy-rotating-proxies over ten sessions of each account", with_scrapy),
 ]

@@ -364,7 +364,7 @@ def _mapped():
 
 def _broke(watch, error, evidence):
     reply = watch.reply
-    if reply is not None and reply.status != 200:
+    if reply is not None and not reply.opens:
         said = {"status": reply.status, "reason": reply.reason, "headers": reply.headers, "body": reply.body}
         return Tried(Evidence(watch.way, **said, **evidence), watch.sent, reply=reply)
     if watch.foreign:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 # The most bytes of a refusal's body that are kept.
 LONGEST_BODY = 16 * 1024
 
-# How long the body of a refusal may take to come: it says whose refusal it is, and nobody waits long for it.
-GLANCE = 2.0
+# How long the body of a refusal may keep silent. Proxies that mean well send it with the head; others announce one and forget it.
+GLANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,11 @@ class ConnectReply:
     headers: tuple = ()
     body: bytes = b""
 
+    @property
+    def opens(self):
+        """Whether the tunnel is open: any 2xx (RFC 9110 section 9.3.6)."""
+        return 200 <= self.status < 300
+
     def header(self, name):
         """The value of the first field of this name, or None."""
         name = name.lower()
@@ -25,7 +30,7 @@ class ConnectReply:
 
 
 class TunnelRefused(OSError):
-    """A proxy answered CONNECT with something else than 200."""
+    """A proxy answered CONNECT with something else than 2xx."""
 
     def __init__(self, reply):
         super().__init__(f"Tunnel connection failed: {reply.status} {reply.reason}".rstrip())

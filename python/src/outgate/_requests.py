@@ -175,8 +175,7 @@ def _seconds(timeout):
 
 def _broke(watch, error, evidence):
     reply = watch.reply
-    refused = reply is not None and reply.status != 200
-    if refused:
+    if reply is not None and not reply.opens:
         said = {"status": reply.status, "reason": reply.reason, "headers": reply.headers, "body": reply.body}
         return Tried(Evidence(watch.way, **said, **evidence), watch.sent, reply=reply)
     breakage = breakage_of(error, watch.phase, watch.seconds())

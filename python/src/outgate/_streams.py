@@ -58,7 +58,7 @@ class _Seen:
     def _due(self):
         """How much of a refusal's body is still to come before the connection may be closed."""
         reply, due = (None, 0) if self._said is None else read_reply(self._said)
-        return 0 if reply is None or reply.status == 200 else due
+        return 0 if reply is None or reply.opens else due
 
     def _closes(self):
         watch, said = watched(), self._said

@@ -1,6 +1,7 @@
 """urllib3 connections that keep what the proxy said to CONNECT, and tell how far they came."""
 
 import http.client
+from dataclasses import replace
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -61,7 +62,7 @@ class TunnelConnection(_Watched, HTTPSConnection):
         watch = watched()
         if watch is not None:
             watch.reply = reply
-        if reply.status != http.HTTPStatus.OK:
+        if not reply.opens:
             self.close()
             raise TunnelRefused(reply)
         self.reply = reply
@@ -75,10 +76,11 @@ class TunnelConnection(_Watched, HTTPSConnection):
         try:
             response.begin()
             headers = tuple(response.msg.items())
-            if response.status == http.HTTPStatus.OK:
-                return ConnectReply(response.status, response.reason, headers)
+            reply = ConnectReply(response.status, response.reason, headers)
+            if reply.opens:
+                return reply
             self.sock.settimeout(GLANCE)
-            return ConnectReply(response.status, response.reason, headers, _at_most(response, LONGEST_BODY))
+            return replace(reply, body=_at_most(response, LONGEST_BODY))
         finally:
             response.close()
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Fetches a list of jobs with requests, each as one of the habits below has it, and prints what became of them.
 
-Reads one JSON object: jobs, proxies (URLs), ca, habit, workers. Writes {"done": [...]}: the numbers of the jobs that got the page.
+Reads one JSON object: jobs, proxies (URLs), ca, habit, workers, and for the habit "outgate" upstream (arguments of each of its
+upstreams). Writes {"done": [...]}: the numbers of the jobs that got the page.
 """
 
 import json
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -46,6 +48,17 @@ def fetch(session, job, proxies):
     return session.request(job["method"], url, headers=headers, data=data, proxies=proxies, timeout=PATIENCE)
 
 
+def outgates(task):
+    """One session of the package `outgate` over all proxies, as its users share it between threads."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "python/src"))
+    import outgate
+
+    session = outgate.Session([outgate.Upstream(url, **task["upstream"]) for url in task["proxies"]])
+    session.verify = task["ca"]
+    session.trust_env = False
+    return session
+
+
 def session_for(habit, ca):
     if not hasattr(here, "session"):
         here.session = requests.Session()
@@ -62,11 +75,12 @@ def main():
     task = json.load(sys.stdin)
     habit = task["habit"]
     way = {"snippet": snippet}.get(habit, once)
+    shared = outgates(task) if habit == "outgate" else None
 
     def work(job):
         proxy = task["proxies"][job["n"] % len(task["proxies"])]
         try:
-            response = way(session_for(habit, task["ca"]), job, {"http": proxy, "https": proxy})
+            response = way(shared or session_for(habit, task["ca"]), job, {"http": proxy, "https": proxy})
         except requests.exceptions.RequestException:
             return None
         return job["n"] if response.status_code == 200 and response.content.startswith(b"x" * 2000) else None
