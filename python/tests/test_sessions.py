@@ -109,9 +109,9 @@ class Cases:
         return context.__enter__()
 
     def fails(self, shell, call, *args, **given):
-        with self.assertRaises(shell.error) as caught:
+        with self.assertRaises(Failed) as caught:
             call(*args, **given)
-        self.assertIsInstance(caught.exception, Failed)
+        self.assertIsInstance(caught.exception, shell.error)
         return caught.exception
 
     def slugs(self, told):

@@ -41,7 +41,7 @@ class Failure:
         return f"{self.sentence} ({self.slug}, {made})"
 
 
-class Failed:
+class Failed(Exception):
     """The part that the errors of all libraries share: catch it to catch them all."""
 
     failure = Failure("the request failed")
