@@ -65,6 +65,10 @@ class Corners(unittest.TestCase):
         self.assertEqual(self.verdict("forwarded", 403, *ours, ("Via", "1.1 x")).confidence, "likely")
         self.assertEqual(self.verdict("connect", 403, *ours, ("Via", "1.1 x")).confidence, "certain")
 
+    def test_a_407_without_a_mark_is_the_providers_own(self):
+        verdict = self.verdict("forwarded", 407, provider=Providers.builtin().named("outgate"))
+        self.assertEqual((verdict.slug, verdict.provider), ("credentials_wrong", "outgate"))
+
     def test_a_web_server_that_answers_a_forwarded_request_may_be_a_proxy(self):
         served = ("Server", "nginx/1.22.1"), ("Proxy-Agent", "x")
         self.assertEqual(self.verdict("forwarded", 405, *served).provenance, "proxy")
