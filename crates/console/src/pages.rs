@@ -10,7 +10,7 @@
 //! `assets/live.js`, from the page's own address: there is no second way to ask for the same. Changes are forms whose handlers
 //! read the same fields as the API's and call the same desk.
 //!
-//! To add a page: 1. a handler with [`door::Operator`] (or `Owner`) among its arguments; 2. its route here, and a tab in `frame`
+//! To add a page: 1. a handler with `door::Operator` (or `Owner`) among its arguments; 2. its route here, and a tab in `frame`
 //! if it is a place to go to; 3. a visit to it in `tests/pages/run.mjs`, which also looks for what a screen reader would trip over.
 
 mod assets;
