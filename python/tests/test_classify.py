@@ -39,6 +39,57 @@ class Vectors(unittest.TestCase):
                 self.assertEqual({key: seen(verdict)[key] for key in case["verdict"]}, case["verdict"])
 
 
+class Corners(unittest.TestCase):
+    """What the cases of the file leave open."""
+
+    def verdict(self, way, status, *headers, **more):
+        return classify(Evidence(way, cases.NOBODYS, "a.example:80", status, headers=headers, **more))
+
+    def test_a_targets_statuses(self):
+        for status, slug in (
+            (451, "target_forbidden"),
+            (420, "target_rate_limited"),
+            (430, "target_rate_limited"),
+            (407, "target_unauthorized"),
+            (504, "target_gateway_error"),
+            (530, "target_gateway_error"),
+            (599, "target_error"),
+            (410, None),
+        ):
+            self.assertEqual(self.verdict("tunnelled", status).slug, slug)
+            self.assertEqual(self.verdict("direct", status).slug, slug)
+
+    def test_our_field_behind_a_via_of_nobody_known_is_less_sure(self):
+        ours = ("X-Proxy-Error", "port_denied"), ("X-Outgate-Request-Id", "r-1")
+        self.assertEqual(self.verdict("forwarded", 403, *ours).confidence, "certain")
+        self.assertEqual(self.verdict("forwarded", 403, *ours, ("Via", "1.1 x")).confidence, "likely")
+        self.assertEqual(self.verdict("connect", 403, *ours, ("Via", "1.1 x")).confidence, "certain")
+
+    def test_a_407_without_a_mark_is_the_providers_own(self):
+        verdict = self.verdict("forwarded", 407, provider=Providers.builtin().named("outgate"))
+        self.assertEqual((verdict.slug, verdict.provider), ("credentials_wrong", "outgate"))
+
+    def test_a_web_server_that_answers_a_forwarded_request_may_be_a_proxy(self):
+        served = ("Server", "nginx/1.22.1"), ("Proxy-Agent", "x")
+        self.assertEqual(self.verdict("forwarded", 405, *served).provenance, "proxy")
+        self.assertEqual(self.verdict("connect", 405, *served).slug, "proxy_not_a_proxy")
+
+    def test_a_member_without_an_error_is_no_mark(self):
+        passed_on = ("Proxy-Status", 'brd.superproxy.io; received-status=200; details="client_10000: x"')
+        self.assertTrue(self.verdict("forwarded", 200, passed_on).is_fine)
+        refused = ("Proxy-Status", 'brd.superproxy.io; error=x; details="client_10100: x"')
+        self.assertEqual(self.verdict("forwarded", 200, refused).provider_code, "client_10100")
+
+    def test_a_socks_login_may_be_right_and_its_key_blocked(self):
+        verdict = self.verdict("socks", None, socks=SocksSaid("login", 1))
+        self.assertEqual(verdict.fits[0], "credentials_wrong")
+        self.assertIn("key_blocked", verdict.fits)
+        self.assertEqual(self.verdict("socks", None, socks=SocksSaid("too_long")).provenance, "transport")
+
+    def test_nothing_known_is_nothing_wrong(self):
+        self.assertTrue(self.verdict("connect", None).is_fine)
+
+
 class Dialects(unittest.TestCase):
     """Every fault that a gateway tells, in every dialect, as much of it as clients of each kind show."""
 
@@ -118,6 +169,7 @@ class RetryAfter(unittest.TestCase):
             (["5", "120", "x"], Wait(120)),
             (["5, 120"], Wait(120)),
             (["Sun, 06 Nov 1994 08:49:37 GMT", "7"], Wait(7)),
+            (["Sun, 06 Nov 1994 08:49:37 GMT", "Sat, 05 Nov 1994 08:49:37 GMT"], then),
             (["-5"], None),
             (["soon"], None),
             ([""], None),
@@ -253,13 +305,15 @@ class ProxyStatus(unittest.TestCase):
         return proxy_status.members(Fields([("Proxy-Status", value)]))
 
     def test_well_formed_members(self):
-        exit, gw = self.read(r'exit-1; error=dns_error; rcode="NXDOMAIN"; details="no, \"such\" name; really", gw;received-status=502')
+        told = r'exit-1; error=dns_error; rcode="NXDOMAIN"; details="no, \"such; a, \" name; really"'
+        exit, gw = self.read(f"{told}, gw;received-status=502")
         self.assertEqual((exit.hop, exit.error, exit.parameter("rcode")), ("exit-1", "dns_error", "NXDOMAIN"))
-        self.assertEqual(exit.parameter("details"), 'no, "such" name; really')
+        self.assertEqual(exit.parameter("details"), 'no, "such; a, " name; really')
         self.assertEqual((gw.hop, gw.error, gw.received_status), ("gw", None, 502))
 
     def test_what_is_really_sent(self):
-        (brd,) = self.read('brd.superproxy.io; received-status=407; error="http_request_denied"; details="client_10000: Invalid"')
+        told = 'brd.superproxy.io; received-status=407; error="http_request_denied"; details="client_10000: Invalid"'
+        (brd,) = self.read(told)
         self.assertEqual((brd.error, brd.received_status), ("http_request_denied", 407))
         self.assertEqual(self.read('gw ; Error = dns_timeout ;details="never closed')[0].error, "dns_timeout")
         self.assertEqual(self.read("gw; error=dns_timeout;; ;x")[0].parameter("x"), "?1")
@@ -308,9 +362,10 @@ class Hostile(unittest.TestCase):
             self.assertIn(verdict.provenance, PROVENANCES)
             self.assertIn(verdict.confidence, CONFIDENCES)
             self.assertIn(verdict.scope, SCOPES)
-            for shown in filter(None, (verdict.said, verdict.exit, verdict.request_id, verdict.fault and verdict.sentence())):
-                self.assertRegex(shown, r"\A[ -~]*\Z")
-                self.assertLessEqual(len(shown), 300)
+            shown = (verdict.said, verdict.exit, verdict.request_id, verdict.fault and verdict.fault.sentence())
+            for line in filter(None, shown):
+                self.assertRegex(line, r"\A[ -~]*\Z")
+                self.assertLessEqual(len(line), 300)
 
     def test_floods_are_bounded(self):
         for flood in ("a, ", "(", '"', "the ", "{", " (1"):

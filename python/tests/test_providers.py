@@ -115,6 +115,9 @@ class Own(unittest.TestCase):
         self.assertEqual((verdict.provider_code, verdict.wait.seconds), ("Quota-Gone 17", 60))
         evidence = Evidence("forwarded", "proxy.corp.example:80", "a.example:80", status=503)
         self.assertEqual(classify(evidence, providers).slug, "target_unavailable")
+        # Who promises that the target said what has no mark can't mean a proxy's login.
+        evidence = Evidence("forwarded", "proxy.corp.example:80", "a.example:80", status=407)
+        self.assertEqual(classify(evidence, providers).slug, "credentials_wrong")
 
     def test_one_builds_on_another_and_replaces_its_namesake(self):
         more = {
@@ -129,7 +132,8 @@ class Own(unittest.TestCase):
         }
         providers = Providers().with_provider(MINE).with_provider(more)
         rules = providers.named("more").rules
-        self.assertEqual([rule.slug for rule in rules], ["no_exit", "rate_limited"], "its own stands in the place of the base's")
+        # Its own stands in the place of the base's.
+        self.assertEqual([rule.slug for rule in rules], ["no_exit", "rate_limited"])
         self.assertTrue(providers.named("more").promises_marks)
         self.assertEqual([provider.name for provider in providers.with_provider(MINE)], ["mine", "more"])
 

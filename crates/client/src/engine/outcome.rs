@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use outgate_faults::{Retry, Slug};
 
-use crate::classify::{Provenance, Scope, Verdict, Wait};
+use crate::classify::{Confidence, Provenance, Scope, Verdict, Wait};
 
 /// How an attempt ended.
 #[derive(Clone, Debug)]
@@ -56,11 +56,15 @@ impl Finding {
             Wait::Until(_) => wait.after(date.unwrap_or(wall)),
             Wait::For(_) => wait.after(wall),
         });
+        let slug = verdict.slug?;
+        // Providers whose one 502 stands for all that can go wrong behind them mean no limit of the account by it: the wait that
+        // they recommend is this request's.
+        let vague = slug == Slug::NoExit && verdict.confidence != Confidence::Certain;
         Some(Finding {
-            slug: verdict.slug?,
+            slug,
             retry: verdict.retry,
             provenance: verdict.provenance,
-            scope: verdict.scope,
+            scope: if vague { Scope::Request } else { verdict.scope },
             wait,
             why: verdict.sentence(),
         })
@@ -69,8 +73,8 @@ impl Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::Finding;
-    use crate::classify::{Evidence, Fields, Way, classify};
+    use super::{Finding, Slug};
+    use crate::classify::{Evidence, Fields, Scope, Way, classify};
     use crate::providers::Providers;
     use jiff::Timestamp;
     use std::time::Duration;
@@ -83,6 +87,22 @@ mod tests {
         let wall: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
         let verdict = classify(&evidence, Providers::builtin());
         Finding::of(&verdict, wall, date.map(|date| date.parse().unwrap())).unwrap().wait
+    }
+
+    #[test]
+    fn a_vague_502_holds_only_its_own_request() {
+        let providers = Providers::builtin();
+        let mut evidence = Evidence::of(Way::Connect, "gw:8080", "x.example:443");
+        evidence.status = Some(502);
+        evidence.provider = providers.named("atlasvpn");
+        let vague = Finding::of(&classify(&evidence, providers), Timestamp::UNIX_EPOCH, None).expect("a fault");
+        assert_eq!((vague.slug, vague.scope), (Slug::NoExit, Scope::Request));
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let ours = [field("X-Proxy-Error", "no_exit"), field("X-Outgate-Request-Id", "r-1")];
+        evidence.headers = Fields::from(&ours[..]);
+        evidence.provider = None;
+        let ours = Finding::of(&classify(&evidence, providers), Timestamp::UNIX_EPOCH, None).expect("a fault");
+        assert_eq!((ours.slug, ours.scope), (Slug::NoExit, Scope::Account));
     }
 
     #[test]

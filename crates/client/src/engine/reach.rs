@@ -3,7 +3,7 @@
 use outgate_faults::{Layer, Slug};
 
 use super::outcome::Finding;
-use crate::classify::Provenance;
+use crate::classify::{Provenance, Scope};
 
 /// How far an attempt came, least far first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -58,8 +58,8 @@ pub(super) fn blames_domain(finding: &Finding) -> bool {
 /// Whether the fault may just as well be the target's: an exit that did not get through to a target which does not answer looks
 /// like one that is slow. It is held against the domain only while the same proxy gets through to others.
 pub(super) fn may_be_domain(finding: &Finding) -> bool {
-    // The same goes for a lack of exits that names no wait: some providers have one answer for both.
-    let no_exit = finding.slug == Slug::NoExit && finding.wait.is_none();
+    // The same goes for a lack of exits that holds no account: some providers have one answer for both.
+    let no_exit = finding.slug == Slug::NoExit && (finding.wait.is_none() || finding.scope == Scope::Request);
     no_exit
         || finding.slug == Slug::ExitTimeout
         || (finding.slug == Slug::ProxyReset && finding.provenance != Provenance::Transport)

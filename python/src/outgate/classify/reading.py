@@ -199,22 +199,20 @@ def _nearest(word, known):
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _shaped(pattern, what, lower=str):
+def _shaped(pattern, what, then=str):
     """Reads text of one form."""
     form = re.compile(pattern, re.ASCII)
 
     def parse(text):
         if not form.fullmatch(text):
             raise ValueError(what)
-        return lower(text)
+        return then(text)
 
     return parse
 
 
 _name = _shaped("[a-z0-9._-]{1,40}", "is 1 to 40 lower-case letters, digits, '.', '_' and '-'")
-_host = _shaped(
-    r"(?!\.)[A-Za-z0-9._-]{1,253}(?<!\.)", "is a host name without scheme, port and wildcard", str.lower
-)
+_host = _shaped(r"(?!\.)[A-Za-z0-9._-]{1,253}(?<!\.)", "is a host name without scheme, port and wildcard", str.lower)
 _field = _shaped(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "is the name of a header field", str.lower)
 _status = _shaped("[1-9][0-9]{2}", "is a status from 100 to 999", int)
 
