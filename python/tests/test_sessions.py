@@ -125,6 +125,7 @@ class Cases:
             self.assertEqual((response.status_code, response.content), (200, b"hello"))
             self.assertEqual(self.slugs(response.outgate), [None])
             self.assertIsNone(response.outgate.verdict)
+            self.assertNotIn("Proxy-Authorization", response.request.headers)
         self.assertEqual(shell.get().outgate.reply.header("x-outgate-exit"), "exit-7")
         self.assertEqual(shell.get().outgate.exit, "exit-7")
         self.assertEqual(proxy.requests[1][1], "http://shop.example/b")
@@ -146,6 +147,15 @@ class Cases:
             self.assertEqual(response.content, b"hello")
             self.assertEqual(len(response.outgate.attempts), failed + 1)
             self.assertEqual(proxy.connections, failed + 1)
+
+    def test_what_is_tried_again_gets_a_fresh_connection(self):
+        proxy = self.scripted(target=[answer(429, headers=[("Retry-After", "3")])])
+        shell = self.open(proxy.url())
+        response = shell.get()
+        self.assertEqual(self.slugs(response.outgate), ["target_rate_limited", None])
+        self.assertAlmostEqual(sum(shell.time.slept), 3, delta=0.5)
+        # The connection that was told so is still open, and would have been the quickest.
+        self.assertEqual(proxy.connections, 2)
 
     def test_a_body_that_breaks_off_is_asked_for_again(self):
         for status in (200, 404):
