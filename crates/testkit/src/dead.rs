@@ -18,7 +18,17 @@ impl RefusingPort {
     /// If the machine has no loopback.
     #[must_use]
     pub fn reserve() -> Self {
-        let bound = bound_socket();
+        Self::reserve_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Takes a free port of another address of this machine's, such as 127.77.0.1: one where nothing else listens, whatever
+    /// runs on 127.0.0.1.
+    ///
+    /// # Panics
+    /// If the machine has no such address.
+    #[must_use]
+    pub fn reserve_at(address: Ipv4Addr) -> Self {
+        let bound = bound_socket(address);
         Self { address: address_of(&bound), _bound: bound }
     }
 
@@ -45,7 +55,7 @@ impl BlackHole {
     /// If the machine has no loopback.
     #[must_use]
     pub fn open() -> Self {
-        let listener = bound_socket();
+        let listener = bound_socket(Ipv4Addr::LOCALHOST);
         // A backlog of 0 holds exactly one connection (Linux: sk_acceptq_is_full compares with `>`).
         listener.listen(0).expect("a bound socket can listen");
         let address = address_of(&listener);
@@ -60,9 +70,9 @@ impl BlackHole {
     }
 }
 
-fn bound_socket() -> Socket {
+fn bound_socket(address: Ipv4Addr) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("the machine has TCP");
-    let anywhere: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+    let anywhere: SocketAddr = (address, 0).into();
     socket.bind(&SockAddr::from(anywhere)).expect("loopback has a free port");
     socket
 }

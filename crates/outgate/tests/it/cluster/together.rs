@@ -25,12 +25,18 @@ struct Shared {
 
 impl Shared {
     /// A key whose plan has so many threads.
-    fn create(cluster: &Cluster) -> Self {
+    async fn create(cluster: &Cluster) -> Self {
         let one = &cluster.gateways[0];
         let _plan = one.api("POST", "/v1/plans", &json!({ "name": "tight", "threads": THREADS }));
         let made = one.api("POST", "/v1/keys", &json!({ "plan": "tight" }));
         let text = |field: &str| made[field].as_str().expect("it has one").to_owned();
-        Self { id: text("id"), secret: text("secret") }
+        let id = text("id");
+        for gateway in &cluster.gateways {
+            // A key that is used before its gateway has heard of it is a wrong guess, and too many of them are slowed down.
+            let knows = |keys: Value| keys["items"].as_array()?.iter().any(|key| key["id"] == id.as_str()).then_some(());
+            until("the key to be known", || knows(gateway.api("GET", "/v1/keys", &Value::Null))).await;
+        }
+        Self { secret: text("secret"), id }
     }
 
     async fn open(&self, cluster: &Cluster, at: usize, modifiers: &str, target: &str) -> (Wire, Reply) {
@@ -70,7 +76,7 @@ async fn what_holds_for_one_holds_for_all() {
     }
     let echo = Echo::start();
     let target = echo.address().to_string();
-    let key = Shared::create(&cluster);
+    let key = Shared::create(&cluster).await;
 
     // A session is with one exit, wherever it is asked for.
     let (_first, reply) = key.opened(&cluster, 0, "-pool-mobile-session-one", &target).await;

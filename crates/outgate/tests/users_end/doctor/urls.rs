@@ -1,5 +1,6 @@
 //! What needs no proxy at all: URLs that name none, servers that are none, and what the command prints.
 
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use outgate_testkit::dead::RefusingPort;
@@ -9,6 +10,10 @@ use outgate_testkit::script::{Script, Step};
 use super::Ward;
 use crate::OUTGATE;
 
+/// An address of this machine's where nothing listens: the doctor also looks at a proxy's usual ports, and somebody may have one
+/// on 127.0.0.1.
+const ALONE: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 1);
+
 #[test]
 fn urls_that_name_no_proxy() {
     let ward = Ward::new();
@@ -16,7 +21,7 @@ fn urls_that_name_no_proxy() {
     ward.examine("http://me:s3c/ret", none).says("unreadable_url you").in_step(1).hides("s3c").hides("ret\"");
     ward.examine("ftp://127.0.0.1:1", none).says("unreadable_url you");
     ward.examine("http://no-such-host.invalid:8080", none).says("proxy_dns_failed you").in_step(1);
-    let refusing = RefusingPort::reserve();
+    let refusing = RefusingPort::reserve_at(ALONE);
     ward.examine(&format!("http://{}", refusing.address()), none).says("proxy_refused you").in_step(1);
 }
 
@@ -48,7 +53,7 @@ fn wrong_usage_is_code_2() {
 
 #[test]
 fn plain_text_when_piped() {
-    let refusing = RefusingPort::reserve();
+    let refusing = RefusingPort::reserve_at(ALONE);
     let url = format!("http://me:s3cret@{}", refusing.address());
     let output = Command::new(OUTGATE)
         .args(["doctor", "--proxy", &url, "--neutral", "http://127.0.0.1:1/", "--timeout", "2s"])
