@@ -22,7 +22,7 @@ class Certificate:
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="outgate-python-")
         self.file, key = Path(self.folder, "cert.pem"), Path(self.folder, "key.pem")
-        subject = ["-subj", f"/CN={TARGET}", "-addext", f"subjectAltName=DNS:{TARGET},DNS:other.example"]
+        subject = ["-subj", f"/CN={TARGET}", "-addext", f"subjectAltName=DNS:{TARGET},DNS:other.example,IP:127.0.0.1"]
         made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
         command = ["openssl", "req", "-x509", *made, *subject, "-keyout", str(key), "-out", str(self.file)]
         subprocess.run(command, check=True, capture_output=True)
@@ -51,8 +51,8 @@ RESET, CLOSE, GARBAGE = object(), object(), b"220 mail.example ready\r\n"
 class ScriptedProxy:
     """`proxy` is what it says to the CONNECTs in their order, `target` what the target says to the requests; then all is well."""
 
-    def __init__(self, certificate, proxy=(), target=()):
-        self._certificate = certificate
+    def __init__(self, certificate, proxy=(), target=(), scheme="http"):
+        self._certificate, self._scheme = certificate, scheme
         self._proxy, self._target = list(proxy), list(target)
         self._lock = threading.Lock()
         # User names of CONNECTs and forwarded requests; (method, path, body) of requests at the target; connections.
@@ -63,7 +63,7 @@ class ScriptedProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, user="user", password="s3cret"):
-        return f"http://{user}:{password}@127.0.0.1:{self.port}"
+        return f"{self._scheme}://{user}:{password}@127.0.0.1:{self.port}"
 
     def close(self):
         # Without it the thread that waits in accept would keep the port open.
@@ -87,6 +87,8 @@ class ScriptedProxy:
 
     def _serve(self, connection):
         try:
+            if self._scheme == "https":
+                connection = self._certificate.server.wrap_socket(connection, server_side=True)
             self._speak(connection)
         except (OSError, ValueError):
             pass
@@ -148,8 +150,9 @@ def _says(connection, said):
 
 
 def _request(file):
-    line = file.readline().decode("latin-1").split()
-    if not line:
+    # A TLS record is no request, and may have no line in it: it is not waited for.
+    line = file.readline().decode("latin-1").split() if file.peek(1)[:1] != b"\x16" else []
+    if len(line) != 3:
         return None
     headers = http.client.parse_headers(file)
     if headers.get("Transfer-Encoding") == "chunked":
@@ -188,9 +191,9 @@ class Time:
 
 
 @contextmanager
-def scripted(certificate, proxy=(), target=()):
+def scripted(certificate, proxy=(), target=(), scheme="http"):
     """A scripted proxy for a while."""
-    one = ScriptedProxy(certificate, proxy, target)
+    one = ScriptedProxy(certificate, proxy, target, scheme)
     try:
         yield one
     finally:

@@ -103,8 +103,8 @@ class Cases:
         self.addCleanup(shell.close)
         return shell
 
-    def scripted(self, proxy=(), target=()):
-        context = scripted(self.certificate, proxy, target)
+    def scripted(self, proxy=(), target=(), scheme="http"):
+        context = scripted(self.certificate, proxy, target, scheme)
         self.addCleanup(context.__exit__, None, None, None)
         return context.__enter__()
 
@@ -125,6 +125,7 @@ class Cases:
             self.assertEqual((response.status_code, response.content), (200, b"hello"))
             self.assertEqual(self.slugs(response.outgate), [None])
             self.assertIsNone(response.outgate.verdict)
+            self.assertNotIn("Proxy-Authorization", response.request.headers)
         self.assertEqual(shell.get().outgate.reply.header("x-outgate-exit"), "exit-7")
         self.assertEqual(shell.get().outgate.exit, "exit-7")
         self.assertEqual(proxy.requests[1][1], "http://shop.example/b")
@@ -147,11 +148,21 @@ class Cases:
             self.assertEqual(len(response.outgate.attempts), failed + 1)
             self.assertEqual(proxy.connections, failed + 1)
 
+    def test_what_is_tried_again_gets_a_fresh_connection(self):
+        proxy = self.scripted(target=[answer(429, headers=[("Retry-After", "3")])])
+        shell = self.open(proxy.url())
+        response = shell.get()
+        self.assertEqual(self.slugs(response.outgate), ["target_rate_limited", None])
+        self.assertAlmostEqual(sum(shell.time.slept), 3, delta=0.5)
+        # The connection that was told so is still open, and would have been the quickest.
+        self.assertEqual(proxy.connections, 2)
+
     def test_a_body_that_breaks_off_is_asked_for_again(self):
-        proxy = self.scripted(target=[answer(body=b"hal", length=1000)])
-        response = self.open(proxy.url()).get()
-        self.assertEqual(response.content, b"hello")
-        self.assertEqual(len(response.outgate.attempts), 2)
+        for status in (200, 404):
+            proxy = self.scripted(target=[answer(status, b"hal", length=1000)])
+            response = self.open(proxy.url()).get()
+            self.assertEqual(response.content, b"hello")
+            self.assertEqual(len(response.outgate.attempts), 2)
 
     def test_a_wrong_login_is_asked_once_and_then_answered_here(self):
         proxy = self.scripted([WRONG_LOGIN] * 9)
@@ -291,6 +302,28 @@ class Cases:
         error = self.fails(shell, shell.get)
         self.assertEqual((error.slug, error.verdict.provenance, error.reply), ("proxy_refused", "transport", None))
         self.assertEqual(len(error.attempts), 2)
+
+    def test_a_proxy_that_is_spoken_to_in_tls(self):
+        proxy = self.scripted([WRONG_LOGIN], scheme="https")
+        shell = self.open(proxy.url())
+        error = self.fails(shell, shell.get)
+        self.assertEqual((error.slug, error.reply.body), ("credentials_wrong", b"no such key"))
+        proxy = self.scripted(scheme="https")
+        self.assertEqual(self.open(proxy.url()).get("http://shop.example/").content, b"hello")
+
+    def test_a_proxy_with_a_certificate_that_is_not_trusted(self):
+        proxy = self.scripted(scheme="https")
+        shell = self.open(proxy.url().replace("127.0.0.1", "localhost"))
+        for url in ("https://shop.example/", "http://shop.example/"):
+            error = self.fails(shell, shell.get, url)
+            self.assertEqual((error.slug, error.verdict.provenance), ("proxy_tls_failed", "transport"))
+
+    def test_a_proxy_that_is_wrongly_spoken_to_in_tls(self):
+        proxy = self.scripted()
+        shell = self.open(proxy.url().replace("http:", "https:"))
+        error = self.fails(shell, shell.get)
+        self.assertEqual(error.verdict.provenance, "transport")
+        self.assertEqual(error.attempts[0].status, None)
 
     def test_something_else_than_a_proxy(self):
         proxy = self.scripted([GARBAGE] * 9)

@@ -10,12 +10,12 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from importlib import import_module
 
 from .classify import Providers, classify
 from .engine import Ask, Engine, Finding, GiveUp, Go, Outcome, Request, Retry, Wait
 from .engine.attempt import kept_headers
+from .engine.outcome import date_of
 from .engine.rules import SECOND
 from .errors import Failure, RequestFailed, Story
 
@@ -191,7 +191,7 @@ class Flight:
         wall = datetime.now(timezone.utc)
         verdict = classify(evidence, self.core.providers)
         outcome = Outcome(
-            finding=finding_of(verdict, wall, evidence.headers.first("Date")),
+            finding=Finding.of(verdict, wall, date_of(evidence.headers.first("Date"))),
             sent=tried.sent,
             status=evidence.status,
             headers=kept_headers(evidence.headers.pairs),
@@ -216,24 +216,6 @@ class Flight:
     def _failure(self, sentence, slug, why, retry_after=None):
         verdict, reply = self._last
         return Failure(sentence, slug, why, retry_after, tuple(self._request.attempts), verdict, reply)
-
-
-def finding_of(verdict, wall, date):
-    """What a verdict says to the engine. A wait that is a date is counted by the clock that wrote it, if its `Date` is there."""
-    if verdict.is_fine:
-        return None
-    wait = None
-    if verdict.wait is not None:
-        wait = max(int(verdict.wait.after(_date(date) or wall) * SECOND), 0)
-    return Finding(verdict.slug, verdict.retry, verdict.provenance, verdict.scope, wait, verdict.sentence())
-
-
-def _date(text):
-    try:
-        date = parsedate_to_datetime(text) if text else None
-    except ValueError:
-        return None
-    return date.replace(tzinfo=timezone.utc) if date is not None and date.tzinfo is None else date
 
 
 def _exit(verdict, tried):

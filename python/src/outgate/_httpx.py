@@ -101,7 +101,7 @@ class _Transporting:
             proxy_url=upstream.url,
             proxy_headers=None if login is None else [("Proxy-Authorization", login)],
             ssl_context=self._context,
-            proxy_ssl_context=None if upstream.scheme == "http" else ssl.create_default_context(),
+            proxy_ssl_context=None if upstream.scheme == "http" else self._context,
             max_connections=None,
             max_keepalive_connections=20,
             keepalive_expiry=30.0,

@@ -42,18 +42,22 @@ def read_reply(said):
 
     (None, 0) while its head is not whole. A body without a length ends with the connection: then there may always be more.
     """
-    head, blank, body = said.partition(b"\r\n\r\n")
-    if not blank:
-        return None, 0
-    line, *fields = head.decode("latin-1").split("\r\n")
-    _, _, rest = line.partition(" ")
-    status, _, reason = rest.partition(" ")
-    if not (line.startswith("HTTP/") and status.isdigit()):
-        return None, 0
-    if status.startswith("1"):
-        return read_reply(body)
+    status, body = "1", said
+    while status.startswith("1"):
+        # What comes in front of the answer (1xx) is passed over.
+        head, blank, body = body.partition(b"\r\n\r\n")
+        line, *fields = head.decode("latin-1").split("\r\n")
+        _, _, rest = line.partition(" ")
+        status, _, reason = rest.partition(" ")
+        if not blank or not line.startswith("HTTP/") or _number(status, 3) is None:
+            return None, 0
     pairs = tuple((name, value.strip()) for name, colon, value in (field.partition(":") for field in fields) if colon)
     reply = ConnectReply(int(status), reason, pairs, body[:LONGEST_BODY])
-    length = reply.header("Content-Length")
-    due = int(length) if length is not None and length.isdigit() else LONGEST_BODY
+    length = _number(reply.header("Content-Length") or "", 18)
+    due = LONGEST_BODY if length is None else length
     return reply, max(min(due, LONGEST_BODY) - len(body), 0)
+
+
+def _number(text, longest):
+    """Of ASCII digits; what a proxy says may be anything."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= longest else None

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPResponse, Timeout
+from urllib3.exceptions import HTTPError
 
 from ._breaking import breakage_of
 from ._flight import PATIENCE, SETUP, Core, Flight, Tried, Way, Ways, Wish, drive
@@ -18,6 +19,12 @@ from .errors import Failed, RequestFailed, kind_of
 
 # How many bytes of a body are read at once.
 _PIECE = 64 * 1024
+
+# How many free connections to one target are kept: as many as there may well be threads.
+_MOST_FREE = 64
+
+# What a broken attempt raises.
+_BREAKS = (requests.exceptions.RequestException, HTTPError, OSError)
 
 
 class ProxyError(Failed, requests.exceptions.ProxyError):
@@ -122,13 +129,16 @@ class Adapter(BaseAdapter):
                 response = way.pool.send(asked, stream=True, timeout=timeout, proxies={"all": upstream.url}, **tls)
             except (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader):
                 raise
-            except (requests.exceptions.RequestException, OSError) as error:
+            except _BREAKS as error:
                 return _broke(watch, error, evidence)
             try:
                 body = _glance(response) if response.status_code >= 400 else None
                 if not stream:
                     self._read(response, choice.deadline)
-            except (requests.exceptions.RequestException, OSError) as error:
+            except requests.exceptions.ContentDecodingError:
+                # It came whole: what is wrong with it is the target's.
+                raise
+            except _BREAKS as error:
                 response.close()
                 watch.phase = "body"
                 return _broke(watch, error, evidence)
@@ -155,7 +165,11 @@ class _Pools(HTTPAdapter):
 
     def __init__(self, login):
         self._login = login
-        super().__init__(max_retries=0)
+        super().__init__(max_retries=0, pool_maxsize=_MOST_FREE)
+
+    def cert_verify(self, conn, url, verify, cert):
+        """As for the target, so for a proxy that is spoken to in TLS: requests itself looks at the target's scheme alone."""
+        super().cert_verify(conn, "https:" if conn.scheme == "https" else url, verify, cert)
 
     def proxy_manager_for(self, proxy, **given):
         """One manager: there is one proxy."""

@@ -1,8 +1,11 @@
 """How an attempt ended, as the shell reports it."""
 
 from dataclasses import dataclass
+from datetime import timezone
+from email.utils import parsedate_to_datetime
 
 from ..catalogue import layer
+from .rules import SECOND
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,31 @@ class Finding:
     scope: str
     wait: int | None = None
     why: str = ""
+
+    @classmethod
+    def of(cls, verdict, wall, date=None):
+        """What a verdict says, for an answer that came at `wall`; None if nothing went wrong.
+
+        A wait that is a date is counted from the answer's own `Date`, if it has one: the clock that wrote both, and not the one
+        here, knows how far they are apart.
+        """
+        if verdict.is_fine:
+            return None
+        wait = None if verdict.wait is None else max(int(verdict.wait.after(date or wall) * SECOND), 0)
+        # Providers whose one 502 stands for all that can go wrong behind them mean no limit of the account by it: the wait that
+        # they recommend is this request's.
+        vague = verdict.slug == "no_exit" and verdict.confidence != "certain"
+        scope = "request" if vague else verdict.scope
+        return cls(verdict.slug, verdict.retry, verdict.provenance, scope, wait, verdict.sentence())
+
+
+def date_of(text):
+    """The moment of an HTTP date, or None."""
+    try:
+        date = parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
+    return date.replace(tzinfo=timezone.utc) if date is not None and date.tzinfo is None else date
 
 
 @dataclass(frozen=True)
@@ -71,10 +99,10 @@ def blames_domain(finding):
 def may_be_domain(finding):
     """Whether it may just as well be the target's: held against the domain only while the proxy gets through to others.
 
-    The same goes for a lack of exits that names no wait: some providers have one answer for both.
+    The same goes for a lack of exits that holds no account: some providers have one answer for both.
     """
     if finding.slug == "no_exit":
-        return finding.wait is None
+        return finding.wait is None or finding.scope == "request"
     return finding.slug == "exit_timeout" or (finding.slug == "proxy_reset" and finding.provenance != "transport")
 
 
