@@ -7,7 +7,7 @@
 //! ```
 //!
 //! It decides nothing: `outgate_client` knows how to reach a proxy ([`connect`](outgate_client::connect)), what an answer means
-//! ([`classify`](outgate_client::classify())) and whether to try again ([`engine`](outgate_client::engine)); this crate is the shell
+//! ([`classify`](mod@outgate_client::classify)) and whether to try again ([`engine`](outgate_client::engine)); this crate is the shell
 //! around them. It is one event loop, and everything that is shared lives on it.
 //!
 //! - [`settings`]: everything that it is told; [`start`]: serves; [`Running::shut_down`]: stops;
