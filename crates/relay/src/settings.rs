@@ -174,3 +174,32 @@ fn account(upstream: &Upstream) -> String {
         None => upstream.authority(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use outgate_client::engine::Rules;
+
+    #[test]
+    fn the_documented_numbers_are_those_that_hold() {
+        let rules = Rules::default();
+        let (breaker, minute) = (&rules.breaker, 60);
+        let documented = [
+            format!("| {} | of one request in all |", rules.attempts),
+            format!("| {}, {} | retries per class |", rules.transient, rules.fix),
+            format!(
+                "| {}%, {}, {}m, {}s | when a domain's circuit opens",
+                breaker.share,
+                breaker.samples,
+                breaker.window.as_secs() / minute,
+                breaker.cooldown.as_secs()
+            ),
+            format!("| {}s, {}m | how long a refusal", rules.remember.as_secs(), rules.remember_longest.as_secs() / minute),
+            format!("| {}m | how long an exit that a target refuses", rules.ban.as_secs() / minute),
+            format!("| {}s, {}s | full jitter", rules.backoff_first.as_secs(), rules.backoff_longest.as_secs()),
+        ];
+        let page = include_str!("../../../docs/relay.md");
+        for row in documented {
+            assert!(page.contains(&row), "docs/relay.md does not say {row:?}");
+        }
+    }
+}
